@@ -1,0 +1,111 @@
+"""The data directory: what makes a folder Cloudstead's, its root key, and emptying it.
+
+    <data>/cloudstead.toml   the mark: without it nothing is ever deleted here
+    <data>/root-key.json     the key of account 000000000000's root user, made once
+    <data>/run.json          who is running on it (runfile.py)
+    <data>/daemon.log        what it said (logs.py)
+    <data>/…                 the store, and one folder for each service that keeps files
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "cloudstead.toml"
+MARK_TEXT = '# This folder is the data of a Cloudstead. "cloudstead reset" empties it.\nlayout = 1\n'
+ROOT_KEY = "root-key.json"
+_KEY_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # base 32, as in AWS's access key ids
+_SECRET_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+class NotOurs(Exception):
+    """The folder holds something, but not a Cloudstead's data."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootKey:
+    """The access key of the root user of the default account."""
+
+    access_key_id: str
+    secret_access_key: str
+
+
+def prepare(data: Path) -> None:
+    """Make the folder (readable by its owner only) and put the mark in it.
+
+    Raises:
+        NotOurs: it holds other things already.
+        OSError: it cannot be made or written.
+    """
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark = data / MARK
+    if mark.exists():
+        return
+    if any(data.iterdir()):
+        raise NotOurs(f"{data} holds files that are not Cloudstead's; choose an empty folder or one that Cloudstead made.")
+    write_atomically(mark, MARK_TEXT.encode(), 0o600)
+
+
+def root_key(data: Path) -> RootKey:
+    """The root key of this data; made at the first call."""
+    prepare(data)
+    path = data / ROOT_KEY
+    try:
+        return RootKey(**json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        pass
+    fresh = {
+        "access_key_id": "AKIA" + "".join(secrets.choice(_KEY_ALPHABET) for _ in range(16)),
+        "secret_access_key": "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(40)),
+    }
+    try:
+        write_atomically(path, json.dumps(fresh).encode(), 0o600, replace=False)
+    except FileExistsError:  # another process was quicker; both must hand out the same key
+        return RootKey(**json.loads(path.read_bytes()))
+    return RootKey(**fresh)
+
+
+def empty(data: Path) -> None:
+    """Delete everything in the folder, the mark last, so that an interrupted call can be repeated.
+
+    Raises:
+        NotOurs: the folder has no mark.
+    """
+    if not (data / MARK).is_file():
+        raise NotOurs(f"{data} was not made by Cloudstead; nothing was deleted.")
+    for entry in data.iterdir():
+        if entry.name == MARK:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    (data / MARK).unlink()
+
+
+def write_atomically(path: Path, content: bytes, mode: int, *, replace: bool = True) -> None:
+    """Write a file so that a reader sees all of it or none, and a crash leaves the old one.
+
+    Raises:
+        FileExistsError: it is there and `replace` is false.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(name, path)
+        else:
+            os.link(name, path)
+    finally:
+        if os.path.lexists(name):
+            os.unlink(name)
