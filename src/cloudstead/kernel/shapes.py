@@ -22,6 +22,9 @@ import msgspec
 Timestamp: TypeAlias = Annotated[float, msgspec.Meta(extra={"timestamp": True})]
 """Seconds since 1970-01-01T00:00:00Z. The protocols turn it into and out of each wire format."""
 
+Int32: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
 ByteStream: TypeAlias = AsyncIterator[bytes]
 """A body too long to hold: what a `streaming` blob is in a request and a response."""
 

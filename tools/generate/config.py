@@ -1,0 +1,46 @@
+"""models/<service>.toml: which operations of a service are generated, and where its model is corrected.
+
+    botocore = "logs"                        the service's name in botocore; the file's own name is the package's
+    operations = "all"                       or a list of names
+    validation_code = "InvalidParameterException"
+                                             the error that answers a broken constraint, where it is not the protocol's own
+    [shapes.OrganizationIdType]              corrections of one shape
+    reason = "the pattern takes time exponential in the length"
+    drop = ["pattern"]                       constraints to leave out
+    set = { max = 64 }                       constraints to add or replace
+    optional = ["Path"]                      members that are not required after all
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class ShapeOverride(msgspec.Struct, forbid_unknown_fields=True):
+    reason: str
+    drop: list[str] = []
+    set: dict[str, Any] = {}
+    optional: list[str] = []
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True):
+    """One file of models/."""
+
+    botocore: str
+    operations: str | list[str]
+    validation_code: str = ""
+    shapes: dict[str, ShapeOverride] = {}
+    package: str = ""
+
+    def lists(self, operation: str) -> bool:
+        return self.operations == "all" or operation in self.operations
+
+
+def load(path: Path) -> Config:
+    config = msgspec.convert(tomllib.loads(path.read_text()), Config)
+    config.package = path.stem
+    return config
