@@ -170,6 +170,12 @@ class VirtualClock:
             heapq.heappop(self._timers)
         return self._timers[0].when if self._timers else None
 
+    def cancel_where(self, condition: Callable[[VirtualTimer], bool]) -> None:
+        """Cancel the timers of which this is so."""
+        for timer in self._timers:
+            if timer.callback is not None and condition(timer):
+                timer.cancel()
+
     def step(self) -> bool:
         """Move to the next timer and set off all that are due then. False when there is none."""
         due = self.next_timer()
