@@ -1,10 +1,10 @@
 """The data directory: what makes a folder Cloudstead's, its root key, and emptying it.
 
-    <data>/cloudstead.toml   the mark: without it nothing is ever deleted here
-    <data>/root-key.json     the key of account 000000000000's root user, made once
-    <data>/run.json          who is running on it (runfile.py)
-    <data>/daemon.log        what it said (logs.py)
-    <data>/…                 the store, and one folder for each service that keeps files
+<data>/cloudstead.toml   the mark: without it nothing is ever deleted here
+<data>/root-key.json     the key of account 000000000000's root user, made once
+<data>/run.json          who is running on it (runfile.py)
+<data>/daemon.log        what it said (logs.py)
+<data>/…                 the store, and one folder for each service that keeps files
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from cloudstead.settings import endpoint_of
 
 RUN_FILE = "run.json"
 LOCK_FILE = "run.lock"
+LOG_FILE = "daemon.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class Run:
     tls: bool
     started: float  # seconds since the epoch
     version: str
+    log: str = ""  # the file that it writes its log to; empty when that goes to a terminal or elsewhere
 
     @property
     def endpoint(self) -> str:
@@ -71,6 +73,7 @@ class Claim:
             tls=tls,
             started=time.time(),
             version=__version__,
+            log=_log_of_this_process(self.data / LOG_FILE),
         )
         datadir.write_atomically(self.data / RUN_FILE, json.dumps(asdict(run)).encode(), 0o600)
         return run
@@ -99,13 +102,22 @@ def claim(data: Path) -> Claim:
     """
     datadir.prepare(data)
     lock = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _lock(lock):
         os.close(lock)
-        raise AlreadyRunning(data, read(data)) from None
+        raise AlreadyRunning(data, read(data))
     (data / RUN_FILE).unlink(missing_ok=True)  # a stale one: whoever wrote it is dead, or the lock would be held
     return Claim(data, lock)
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock; a second try because `held` takes it for an instant to ask whether it is free."""
+    for wait in (0.05, 0.1, 0.0):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(wait)
+    return False
 
 
 def read(data: Path) -> Run | None:
@@ -145,5 +157,13 @@ def start_ticks(pid: int) -> int | None:
 def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _log_of_this_process(path: Path) -> str:
+    """The log file, when standard error is it."""
+    try:
+        return str(path) if os.path.samestat(os.fstat(2), path.stat()) else ""
     except OSError:
         return ""

@@ -1,0 +1,78 @@
+# Sourced by ./cloudstead and ./test: `prepare LOCK` makes .venv hold what LOCK names. Plain sh; when nothing is to be done it starts one process.
+# Needs $root, the repository's folder.
+
+venv=$root/.venv
+stamp=$venv/installed
+
+prepare() {
+    [ -x "$venv/bin/python" ] && cmp -s "$root/$1" "$stamp.${1%.lock}" && return
+    _prepare "$1" || exit 1
+}
+
+_prepare() {
+    lock=$1
+    mkdir -p "$root/.cache"
+    # Two at once in a fresh clone: the second waits and finds everything done.
+    exec 9>"$root/.cache/prepare.lock"
+    if command -v flock >/dev/null; then flock 9; fi
+    if [ -x "$venv/bin/python" ] && cmp -s "$root/$lock" "$stamp.${lock%.lock}"; then exec 9>&-; return; fi
+    if ! [ -x "$venv/bin/python" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        _find_python
+        note "making .venv with $("$python" --version)"
+        rm -rf "$venv"
+        "$python" -m venv "$venv" || return 1
+    fi
+    note "installing what $lock names (once; again only when it changes)"
+    rm -f "$stamp".*
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --only-binary :all: --require-hashes -r "$root/$lock" || {
+        note "installing failed; is the Python package index reachable?"
+        return 1
+    }
+    # Our own code is used from where it stands: no build, nothing to install again after an edit.
+    site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return 1
+    printf '%s\n' "$root/src" >"$site/cloudstead-source.pth"
+    cp "$root/$lock" "$stamp.${lock%.lock}"
+    # The developers' lock holds all that running needs, at the same versions.
+    if [ "$lock" = requirements-dev.lock ]; then cp "$root/requirements.lock" "$stamp.requirements"; fi
+    exec 9>&-
+}
+
+# Sets $python to a Python of at least 3.11 that can make virtual environments; installs Debian's if there is none.
+_find_python() {
+    for python in python3 python3.13 python3.12 python3.11 python3.14; do
+        _usable && return
+    done
+    packages="python3 python3-venv ca-certificates"
+    if command -v python3 >/dev/null && ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        packages="python3.11 python3.11-venv ca-certificates"
+    fi
+    if ! command -v apt-get >/dev/null; then
+        note "Python 3.11 or newer with the venv module is needed; install it and run this again."
+        exit 1
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        note "Python 3.11 or newer with the venv module is needed. Run:"
+        note "    sudo apt-get install $packages"
+        exit 1
+    fi
+    note "installing $packages"
+    {
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages
+    } >"$root/.cache/apt.log" 2>&1 </dev/null || {
+        cat "$root/.cache/apt.log" >&2
+        exit 1
+    }
+    for python in python3 python3.11; do
+        _usable && return
+    done
+    note "no Python 3.11 or newer could be installed; this system is too old."
+    exit 1
+}
+
+_usable() {
+    command -v "$python" >/dev/null && "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+note() {
+    printf '%s: %s\n' "${0##*/}" "$1" >&2
+}
