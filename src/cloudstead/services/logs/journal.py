@@ -1,0 +1,319 @@
+"""The journal: where every accepted event goes first, all groups together, so that all calls that wait share one fsync.
+
+    journal/0000000001.journal      appended to by the one writer thread; about 32 MB each, then a new one
+    groups/<uid>/<…>.segment        into which finished journals are sorted (see segments.py); then the journal is deleted
+
+A record is one batch of one stream. Its header holds what the index needs, so a restart reads headers and checks sums without touching events twice:
+
+    magic u32 | crc32 u32 (of all that follows) | payload length u32 | count u32 | group u64 | stream u64 | first seq u64 | ingested i64 | low i64 | high i64
+
+The crash model: a record counts when it is whole. After a crash the last journal may end in a torn record; it is cut off there. It was never
+acknowledged, because the answer waits for `fdatasync`. A damaged record before the end ends that journal too, but then the rest is kept aside
+in `<name>.damaged` and reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from cloudstead.services.logs.files import Files, sync_folder
+from cloudstead.services.logs.runs import Run, accepted, read_accepted
+
+log = logging.getLogger(__name__)
+
+_HEADER = struct.Struct("<IIIIQQQqqq")
+_CHECKED = struct.Struct("<IIQQQqqq")  # the header without magic and checksum
+_MAGIC = 0x4A4C5343  # "CSLJ"
+ROTATE_BYTES = 32 << 20
+ROTATE_BATCHES = 50_000
+LARGEST_PAYLOAD = 4 << 20  # a call carries at most 1 MiB of messages and 10,000 times 12 bytes of columns
+
+
+class Batch(msgspec.Struct, gc=False):
+    """One accepted batch, and where it lies. A source for the merge."""
+
+    group: int
+    stream: int
+    first_seq: int
+    count: int
+    ingested: int  # ms
+    low: int  # ms
+    high: int  # ms
+    size: int  # bytes of messages
+    journal: int = 0  # the number of its journal
+    offset: int = 0  # of its payload
+    length: int = 0  # of its payload
+    files: Files | None = None
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + self.count - 1
+
+    def open(self) -> Run:
+        assert self.files is not None
+        payload = self.files.read(journal_name(self.journal), self.offset, self.length)
+        return read_accepted(self.stream, self.count, self.ingested, self.first_seq, payload)
+
+
+class Accepted(msgspec.Struct):
+    """A batch with its events, as listeners see it once it is on disk."""
+
+    batch: Batch
+    stamps: Sequence[int]
+    messages: Sequence[bytes]
+
+
+class _Write(msgspec.Struct):
+    event: Accepted
+    payload: bytes
+    done: asyncio.Future[None]
+
+
+def journal_name(number: int) -> str:
+    return f"journal/{number:010d}.journal"
+
+
+class Journal:
+    """The files of the journal and the thread that writes them. All methods belong to the event loop."""
+
+    def __init__(
+        self,
+        folder: Path,
+        files: Files,
+        *,
+        on_disk: Callable[[list[Accepted]], None],
+        on_rotated: Callable[[int], None],
+        rotate_bytes: int = ROTATE_BYTES,
+    ) -> None:
+        self.folder = folder / "journal"
+        self.files = files
+        self._on_disk = on_disk
+        self._on_rotated = on_rotated
+        self._rotate_bytes = rotate_bytes
+        self.numbers: list[int] = []  # journals that exist, the last one is written to
+        self._seq = 0
+        self._bytes = 0  # of the current journal, with what waits to be written
+        self._batches = 0
+        self._fd = -1
+        self._end = 0  # of the current file; the writer's
+        self._waiting: list[_Write | int] = []  # an int: go on in the journal of this number
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self) -> list[Batch]:
+        """Read the headers of what is there, cut a torn tail, make ready to append. Returns the batches in the order in which they were accepted."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        batches: list[Batch] = []
+        self.numbers = sorted(int(path.stem) for path in self.folder.glob("*.journal"))
+        for number in self.numbers:
+            path = self.folder / f"{number:010d}.journal"
+            found, end = read_journal(path, number, self.files)
+            batches.extend(found)
+            self._bytes, self._batches = end, len(found)
+            if end < path.stat().st_size:
+                _cut(path, end, keep=number != self.numbers[-1])
+        if not self.numbers:
+            self.numbers = [1]
+        self._seq = max([batch.last_seq + 1 for batch in batches] + [self.numbers[-1] << 32])
+        self._open_file(self.numbers[-1])
+        return batches
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write_all, name="logs-journal", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, then stop the thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def append(self, group: int, stream: int, ingested: int, stamps: Sequence[int], messages: Sequence[bytes]) -> asyncio.Future[None]:
+        """Accept one batch. The future is done when it is on disk, or fails with the OSError that kept it from getting there."""
+        assert self._loop is not None
+        payload = accepted(stamps, messages)
+        count = len(stamps)
+        if self._bytes >= self._rotate_bytes or self._batches >= ROTATE_BATCHES:
+            self.rotate()
+        batch = Batch(group, stream, self._seq, count, ingested, stamps[0], stamps[-1], len(payload) - 12 * count, files=self.files)
+        self._seq += count
+        self._bytes += _HEADER.size + len(payload)
+        self._batches += 1
+        done = self._loop.create_future()
+        self._enqueue(_Write(Accepted(batch, stamps, messages), payload, done))
+        return done
+
+    def rotate(self) -> None:
+        """Go on in a new journal; the present one is then ready to be sorted."""
+        if not self._batches:
+            return
+        number = self.numbers[-1] + 1
+        self.numbers.append(number)
+        self._seq = max(self._seq, number << 32)
+        self._bytes = self._batches = 0
+        self._enqueue(number)
+
+    def forget(self, number: int) -> None:
+        """All events of this journal are in segments."""
+        self.numbers.remove(number)
+        self.files.forget(journal_name(number))
+
+    def delete(self, number: int) -> None:
+        """Delete it, durably: it must not come back beside segments that were merged since. Any thread."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.folder / f"{number:010d}.journal")
+        sync_folder(self.folder)
+
+    def _enqueue(self, item: _Write | int) -> None:
+        with self._wake:
+            self._waiting.append(item)
+            if len(self._waiting) == 1:
+                self._wake.notify()
+
+    # The writer thread.
+
+    def _write_all(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting and not self._stopping:
+                    self._wake.wait()
+                items, self._waiting = self._waiting, []
+                if not items:
+                    return
+            batch: list[_Write] = []
+            for item in items:
+                if isinstance(item, int):
+                    self._commit(batch)
+                    batch = []
+                    self._turn(item)
+                else:
+                    batch.append(item)
+            self._commit(batch)
+
+    def _commit(self, writes: list[_Write]) -> None:
+        if not writes:
+            return
+        error: OSError | None = None
+        try:
+            self._write(writes)
+        except OSError as caught:
+            error = caught
+            log.error("The journal of the log events cannot be written: %s", caught)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._end)
+        self._tell(self._written, writes, error)
+
+    def _write(self, writes: list[_Write]) -> None:
+        if self._fd < 0:
+            self._open_file(int(self._name))  # it could not be made when its turn came; perhaps there is room now
+        number = int(self._name)
+        position = self._end
+        parts: list[bytes] = []
+        for write in writes:
+            header = _header(write.event.batch, write.payload)
+            write.event.batch.journal = number
+            write.event.batch.offset = position + len(header)
+            write.event.batch.length = len(write.payload)
+            position += len(header) + len(write.payload)
+            parts += (header, write.payload)
+        data = memoryview(b"".join(parts))
+        at = self._end
+        while data:
+            n = os.pwrite(self._fd, data, at)
+            data, at = data[n:], at + n
+        os.fdatasync(self._fd)
+        self._end = position
+
+    def _turn(self, number: int) -> None:
+        done = int(self._name)
+        try:
+            self._open_file(number)
+        except OSError as error:
+            log.error("A new journal for the log events cannot be made: %s", error)
+        self._tell(self._on_rotated, done)
+
+    def _open_file(self, number: int) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self._name = f"{number:010d}"
+        fd = os.open(self.folder / f"{self._name}.journal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._end = os.fstat(fd).st_size
+        os.fsync(fd)
+        sync_folder(self.folder)
+        self._fd = fd
+
+    def _tell(self, function: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    # The event loop again.
+
+    def _written(self, writes: list[_Write], error: OSError | None) -> None:
+        if error is None:
+            self._on_disk([write.event for write in writes])
+        for write in writes:
+            if write.done.cancelled():
+                continue
+            if error is None:
+                write.done.set_result(None)
+            else:
+                write.done.set_exception(error)
+
+
+def _header(batch: Batch, payload: bytes) -> bytes:
+    checked = _CHECKED.pack(len(payload), batch.count, batch.group, batch.stream, batch.first_seq, batch.ingested, batch.low, batch.high)
+    return struct.pack("<II", _MAGIC, zlib.crc32(payload, zlib.crc32(checked))) + checked
+
+
+def read_journal(path: Path, number: int, files: Files) -> tuple[list[Batch], int]:
+    """The whole records of a journal, and where the last of them ends."""
+    batches: list[Batch] = []
+    end = 0
+    for batch in _records(path, number, files):
+        batches.append(batch)
+        end = batch.offset + batch.length
+    return batches, end
+
+
+def _records(path: Path, number: int, files: Files) -> Iterator[Batch]:
+    with path.open("rb") as file:
+        while len(header := file.read(_HEADER.size)) == _HEADER.size:
+            magic, crc, length, count, group, stream, first_seq, ingested, low, high = _HEADER.unpack(header)
+            if magic != _MAGIC or length > LARGEST_PAYLOAD or length < 12 * count:
+                return
+            offset = file.tell()
+            payload = file.read(length)
+            if len(payload) != length or zlib.crc32(payload, zlib.crc32(header[8:])) != crc:
+                return
+            yield Batch(group, stream, first_seq, count, ingested, low, high, length - 12 * count, number, offset, length, files)
+
+
+def _cut(path: Path, end: int, *, keep: bool) -> None:
+    """Cut a journal after its last whole record. What follows in any but the last journal cannot be a torn write: it is kept aside."""
+    with path.open("r+b") as file:
+        if keep:
+            file.seek(end)
+            path.with_suffix(".damaged").write_bytes(file.read())
+            log.error("The journal %s is damaged at byte %d; the rest was kept in %s", path, end, path.with_suffix(".damaged"))
+        file.truncate(end)
+        os.fsync(file.fileno())
