@@ -294,6 +294,7 @@ class Controller(Generic[K]):
             self._idle = None
 
     async def _run(self, key: K) -> None:
+        self._again.pop(key, None)  # what was queued between hiring and now is seen by this run
         failing = self._failing.get(key)
         self._count.runs += 1
         self._count.retries += failing is not None
