@@ -1,0 +1,118 @@
+"""The body of a request while it arrives: the connection feeds, the handler takes, and neither runs far ahead of the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from cloudstead.edge.http.messages import BodyBroken
+
+PIECE_COST = 64  # what an object of its own costs: a flood of one-byte chunks must count as more than its bytes
+JOIN_BELOW = 64 << 10  # smaller pieces that wait together are handed over as one
+
+
+class Feeder(Protocol):
+    """The connection below, as a body needs it."""
+
+    def body_wanted(self) -> None:
+        """The handler waits for bytes that have not come."""
+
+    def body_taken(self) -> None:
+        """There is room again."""
+
+
+class EmptyBody:
+    """The body of a request that has none."""
+
+    __slots__ = ()
+    trailers: list[tuple[str, str]] = []
+
+    async def next(self) -> bytes:
+        return b""
+
+
+EMPTY = EmptyBody()
+
+
+class IncomingBody:
+    """A body on a connection."""
+
+    __slots__ = ("_error", "_feeder", "_high_water", "_pieces", "_size", "_waiter", "complete", "continue_expected", "discarding", "received", "trailers")  # fmt: skip
+
+    def __init__(self, feeder: Feeder, high_water: int, *, continue_expected: bool = False) -> None:
+        self._feeder = feeder
+        self._high_water = high_water
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: BodyBroken | None = None
+        self.complete = False
+        self.continue_expected = continue_expected  # the client waits for "100 Continue" before it sends
+        self.discarding = False
+        self.received = 0
+        self.trailers: list[tuple[str, str]] = []
+
+    @property
+    def full(self) -> bool:
+        return self._size > self._high_water
+
+    @property
+    def waiting(self) -> bool:
+        return self._waiter is not None
+
+    async def next(self) -> bytes:
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self.complete:
+                return b""
+            if self._waiter is not None:
+                raise RuntimeError("two readers of one body")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                self._feeder.body_wanted()
+                await self._waiter
+            finally:
+                self._waiter = None
+        pieces = self._pieces
+        if len(pieces) == 1 or self._size > JOIN_BELOW:
+            piece = pieces.popleft()
+            self._size -= len(piece) + PIECE_COST
+        else:
+            piece = b"".join(pieces)
+            pieces.clear()
+            self._size = 0
+        if not self.complete:
+            self._feeder.body_taken()
+        return piece
+
+    # The connection's side.
+
+    def feed(self, data: bytes) -> None:
+        self.received += len(data)
+        if self.discarding:
+            return
+        self._pieces.append(data)
+        self._size += len(data) + PIECE_COST
+        self._wake()
+
+    def finish(self) -> None:
+        self.complete = True
+        self._wake()
+
+    def fail(self, message: str) -> None:
+        """The rest will not come. What is here already can still be read; then the error."""
+        if not self.complete and self._error is None:
+            self._error = BodyBroken(message)
+            self._wake()
+
+    def discard(self) -> None:
+        """Nobody will read this."""
+        self.discarding = True
+        self._pieces.clear()
+        self._size = 0
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
