@@ -5,6 +5,7 @@ A `Cloud` is one running Cloudstead: made once by the daemon (or a test). A `Con
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +14,7 @@ from cloudstead.kernel import identity as identities
 from cloudstead.kernel.errors import NotImplementedHere
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.ids import request_id
-from cloudstead.kernel.operations import ConditionValue, Operation, Registry
+from cloudstead.kernel.operations import ConditionValue, Operation, Registry, Service
 from cloudstead.kernel.shapes import Request
 
 if TYPE_CHECKING:
@@ -59,7 +60,34 @@ class Cloud:
         self.endpoint = endpoint  # where clients reach the edge; for URLs in answers
         self.authorizer: Authorizer | None = None
         self.companion: Companion | None = None
-        self.parts: dict[str, Any] = {}  # what a service keeps running, by the service's name (its engine, its open files)
+        self.parts: dict[str, Any] = {}  # what a service keeps running, by the service's name: what its `start` returned
+        self._starting: dict[str, asyncio.Future[None]] = {}
+
+    async def ready(self, service: str) -> None:
+        """Load a service if it is not: its tables, then its `start`. Callers at the same time share one start; a failed one is tried again.
+
+        Raises:
+            LookupError: there is no such service.
+        """
+        if service in self.parts:
+            return
+        starting = self._starting.get(service)
+        if starting is None:
+            starting = self._starting[service] = asyncio.ensure_future(self._load(self.registry.services[service]))
+            starting.add_done_callback(lambda _: self._starting.pop(service, None))
+        await asyncio.shield(starting)
+
+    async def _load(self, service: Service) -> None:
+        if service.tables:
+            self.store.attach(service.attribute(service.tables))
+        self.parts[service.name] = await service.attribute(service.start)(self) if service.start else None
+
+    async def close(self) -> None:
+        """Stop what the services keep running, the latest first."""
+        for name, part in reversed(list(self.parts.items())):
+            if part is not None:
+                await part.stop()
+            del self.parts[name]
 
     def context(self, *, identity: Identity, region: str, account: str = "", **about: Any) -> Context:
         return Context(self, identity=identity, account=account or identity.account, region=region, **about)
@@ -124,6 +152,7 @@ class Context:
         """
         try:
             operation = self.cloud.registry.find(request)
+            await self.cloud.ready(operation.service)
         except LookupError:
             raise NotImplementedHere(f"{request.operation} is not available in Cloudstead yet.") from None
         ctx = self

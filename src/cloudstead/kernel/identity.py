@@ -62,7 +62,9 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
 class CredentialSource(Protocol):
     """Finds keys. IAM implements it over its rows; the daemon wires the two."""
 
-    def find(self, access_key_id: str) -> Credential | None: ...
+    def find(self, access_key_id: str, session_token: str = "") -> Credential | None:
+        """The key, or None. The token is needed for temporary keys, whose tokens hold their session."""
+        ...
 
     def used(self, access_key_id: str, service: str, region: str) -> None:
         """Note that the key was used (GetAccessKeyLastUsed); must not write to disk on every call."""

@@ -1,0 +1,8 @@
+"""The AWS services that are written here, one package each. `SERVICES` names them; none is loaded before it is needed."""
+
+from __future__ import annotations
+
+from cloudstead.kernel.operations import Service
+from cloudstead.services import events, iam, logs, sts
+
+SERVICES: tuple[Service, ...] = (events.SERVICE, iam.SERVICE, logs.SERVICE, sts.SERVICE)

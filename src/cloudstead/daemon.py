@@ -1,0 +1,153 @@
+"""The only wiring: puts kernel, services and edge together and keeps them running until told to stop.
+
+    run(settings)      a daemon of its own: claims the data directory, listens, publishes the run file, waits for a signal
+    Cloudstead         the parts without process, signals and run file; tests start one in their own loop
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from cloudstead import __version__, runfile
+from cloudstead.edge.authenticate import Authenticator
+from cloudstead.edge.calllog import CallLog
+from cloudstead.edge.companion import CompanionProxy
+from cloudstead.edge.dispatch import Calls
+from cloudstead.edge.http.messages import HttpRequest, HttpResponse
+from cloudstead.edge.http.server import Server
+from cloudstead.edge.identify import Identifier
+from cloudstead.edge.policy import PolicyAuthorizer
+from cloudstead.edge.protocols.index import ServiceIndex
+from cloudstead.kernel.clock import Clock, SystemClock
+from cloudstead.kernel.context import Cloud
+from cloudstead.kernel.events import Bus
+from cloudstead.kernel.operations import Registry
+from cloudstead.kernel.store import Store
+from cloudstead.services import SERVICES
+from cloudstead.services.iam.credentials import IamCredentials
+from cloudstead.settings import Settings, endpoint_of
+
+log = logging.getLogger("cloudstead")
+
+DRAIN_SECONDS = 10.0
+
+
+class Cloudstead:
+    """A cloud with its edge."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.began = time.time()
+        self._clock = clock or SystemClock()
+        self._stack = AsyncExitStack()
+        self.cloud: Cloud
+        self.calls: Calls
+        self.port = 0
+
+    async def start(self) -> None:
+        """Open the store, start what works by itself, listen. Half-started parts are closed again when something fails."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings, stack = self.settings, self._stack
+        store = Store.open(settings.data, self._clock)
+        stack.push_async_callback(store.close)
+        bus = Bus(store, self._clock)
+        stack.push_async_callback(bus.close)
+        registry = Registry(SERVICES)
+        self.cloud = cloud = Cloud(data=settings.data, store=store, clock=self._clock, bus=bus, registry=registry)
+        credentials = IamCredentials(cloud)
+        cloud.authorizer = PolicyAuthorizer(settings.iam, credentials)
+        companions = CompanionProxy(cloud)
+        cloud.companion = companions
+        stack.push_async_callback(companions.close)
+        calllog = CallLog(enabled=settings.log_level in ("debug", "info"))
+        stack.callback(calllog.flush)
+        stack.push_async_callback(cloud.close)
+        for service in SERVICES:
+            if service.eager:
+                await cloud.ready(service.name)
+        authenticator = Authenticator(credentials, strict=settings.strict, now=self._clock.time)
+        self.calls = Calls(cloud, Identifier(ServiceIndex.load()), authenticator, companions, calllog)
+        self.calls.page("/_cloudstead/health", self._health)
+        self.calls.page("/_cloudstead/status", self._status)
+        server = Server(self.calls)
+        stack.push_async_callback(server.stop, DRAIN_SECONDS)
+        self.port = await server.listen(settings.host, settings.port)
+        cloud.endpoint = endpoint_of(settings.host, self.port, settings.tls)
+
+    async def stop(self) -> None:
+        """Let running calls end, then close everything in the reverse order of its opening."""
+        await self._stack.aclose()
+
+    async def _health(self, request: HttpRequest) -> HttpResponse:
+        services = {service.name: "available" for service in SERVICES}
+        return page({"status": "running", "version": __version__, "services": services})
+
+    async def _status(self, request: HttpRequest) -> HttpResponse:
+        return page({"status": "running", "version": __version__, "uptime": time.time() - self.began, "endpoint": self.cloud.endpoint})
+
+
+def page(document: dict[str, Any]) -> HttpResponse:
+    return HttpResponse(200, [("Content-Type", "application/json")], msgspec.json.encode(document))
+
+
+def run(settings: Settings) -> int:
+    """Run a daemon in this process until SIGTERM or SIGINT. Returns the exit status.
+
+    Raises:
+        runfile.AlreadyRunning, datadir.NotOurs, OSError: it could not start; nothing is left behind.
+    """
+    configure_logging(settings)
+    with runfile.claim(settings.data) as claim:
+        return new_loop_run(serve(settings, claim))
+
+
+async def serve(settings: Settings, claim: runfile.Claim) -> int:
+    """Start, tell where, wait, stop."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    running = Cloudstead(settings)
+    await running.start()
+    try:
+        claim.publish(host=settings.host, port=running.port, tls=settings.tls)
+        log.info("listening on %s, data in %s", running.cloud.endpoint, settings.data)
+        await stopping.wait()
+        log.info("stopping")
+    finally:
+        await running.stop()
+    return 0
+
+
+def new_loop_run(main: Coroutine[Any, Any, int]) -> int:
+    """asyncio.run on uvloop where there is one (not on every platform)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Times in UTC, as in the call log and in AWS's own logs."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -1,0 +1,168 @@
+"""One call, from the request's bytes to the answer's.
+
+    identify → read → authenticate → parse → authorise → handle → settle → serialise
+
+Each step is a line of `_native`. What any of them raises as a ServiceError becomes that protocol's error; anything else is a bug of ours: it is
+logged with the request id under which the client is shown InternalFailure. No answer leaves before everything that it could have seen is on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol as TypingProtocol
+
+from cloudstead.edge import sigv4
+from cloudstead.edge.authenticate import Authenticator
+from cloudstead.edge.calllog import CallLog
+from cloudstead.edge.http.messages import HttpRequest, HttpResponse
+from cloudstead.edge.identify import Identifier, Target
+from cloudstead.edge.protocols import protocol
+from cloudstead.edge.protocols.model import ServiceModel
+from cloudstead.kernel import identity as identities
+from cloudstead.kernel.context import Cloud, Context
+from cloudstead.kernel.errors import InternalFailure, NotImplementedHere, ServiceError, UnknownOperation
+from cloudstead.kernel.identity import Identity
+from cloudstead.kernel.ids import request_id
+
+log = logging.getLogger(__name__)
+
+Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+
+class Companions(TypingProtocol):
+    """The part of the edge that passes calls on to the services that are not written here."""
+
+    async def handle(self, request: HttpRequest, service: str, account: str, region: str) -> HttpResponse: ...
+
+    def action_of(self, request: HttpRequest, service: str) -> str: ...
+
+
+class Calls:
+    """The handler of every AWS call."""
+
+    def __init__(
+        self, cloud: Cloud, identifier: Identifier, authenticator: Authenticator, companions: Companions | None, calllog: CallLog
+    ) -> None:
+        self._cloud = cloud
+        self._identifier = identifier
+        self._authenticator = authenticator
+        self._companions = companions
+        self._calllog = calllog
+        self._models: dict[str, ServiceModel] = {}
+        self._pages: dict[str, Page] = {}  # paths of our own, such as /_cloudstead/health
+
+    def page(self, path: str, answer: Page) -> None:
+        """Answer a path of our own; AWS has none below /_cloudstead/."""
+        self._pages[path] = answer
+
+    async def __call__(self, request: HttpRequest) -> HttpResponse:
+        own = self._pages.get(request.path)
+        if own is not None:
+            return await own(request)
+        call = Call(request)
+        try:
+            response = await self._answer(call)
+            await self._cloud.store.settled()
+        except Exception as error:
+            response = self._refuse(call, error)
+        self._calllog.write(
+            call.request_id,
+            call.identity.account,
+            call.target.region,
+            f"{call.target.service or '-'}:{call.target.operation or '-'}",
+            response.status,
+            time.perf_counter() - call.began,
+            call.error,
+            call.identity.arn,
+        )
+        return response
+
+    async def _answer(self, call: Call) -> HttpResponse:
+        request = call.request
+        signature = sigv4.parse_authorization(request)
+        call.target = target = await self._identifier.identify(request, signature)
+        if target.service in self._cloud.registry.services:
+            return await self._native(call, signature)
+        return await self._companion(call, signature)
+
+    async def _native(self, call: Call, signature: sigv4.Signature | None) -> HttpResponse:
+        request, target = call.request, call.target
+        model = self.model(target.service)
+        target.route(model, request)
+        if target.operation in model.absent:
+            raise NotImplementedHere(f"{target.operation} of {target.service} is not available in Cloudstead yet.")
+        operation = self._cloud.registry.operations(target.service).get(target.operation)
+        if operation is None:
+            if target.operation in model.operations:
+                raise NotImplementedHere(f"{target.operation} of {target.service} is not available in Cloudstead yet.")
+            raise UnknownOperation(target.unknown(model))
+        await self._cloud.ready(target.service)
+        streaming = model.streams_input(target.operation)
+        body = None if streaming else await request.read()
+        if signature is None and operation.anonymous:
+            call.identity = identities.anonymous()
+        else:
+            call.identity = await self._authenticator.identify(request, signature, body)
+        wire = protocol(target.protocol)
+        parsed = wire.parser(model, target.operation)(request, request.stream() if body is None else body, target.labels)
+        ctx = self._context(call)
+        if self._cloud.authorizer is not None:
+            self._cloud.authorizer.check(ctx, operation, parsed)
+        answer = await operation.handler(ctx, parsed)
+        return wire.serializer(model, target.operation)(answer, call.request_id)
+
+    async def _companion(self, call: Call, signature: sigv4.Signature | None) -> HttpResponse:
+        request, target = call.request, call.target
+        if self._companions is None:
+            raise NotImplementedHere(f"{target.service} is not available in Cloudstead yet.")
+        body = None if target.long_body(request) else await request.read()
+        call.identity = await self._authenticator.identify(request, signature, body)
+        action = self._companions.action_of(request, target.service)
+        target.operation = action.partition(":")[2]
+        if self._cloud.authorizer is not None:
+            self._cloud.authorizer.require(self._context(call), action, "*", {})
+        return await self._companions.handle(request, target.service, call.identity.account, target.region)
+
+    def _context(self, call: Call) -> Context:
+        request = call.request
+        return Context(
+            self._cloud,
+            identity=call.identity,
+            account=call.identity.account or identities.DEFAULT_ACCOUNT,
+            region=call.target.region,
+            request_id_=call.request_id,
+            source_ip=request.peer,
+            user_agent=request.headers.get("user-agent") or "",
+            secure=request.secure,
+        )
+
+    def model(self, service: str) -> ServiceModel:
+        known = self._models.get(service)
+        if known is None:
+            known = self._models[service] = ServiceModel.load(service)
+        return known
+
+    def _refuse(self, call: Call, error: Exception) -> HttpResponse:
+        target = call.target
+        if not isinstance(error, ServiceError):
+            log.exception("request_id=%s %s:%s failed", call.request_id, target.service, target.operation)
+            error = InternalFailure(f"An internal error occurred (request id {call.request_id}).")
+        call.error = error.code
+        model = self.model(target.service) if target.service in self._cloud.registry.services else None
+        return protocol(target.protocol).error(model, error, call.request_id)
+
+
+class Call:
+    """What is known of a call so far; it fills on the way."""
+
+    __slots__ = ("began", "error", "identity", "request", "request_id", "target")
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+        self.request_id = request_id()
+        self.began = time.perf_counter()
+        self.target = Target.guess(request)
+        self.identity: Identity = identities.anonymous()
+        self.error = ""

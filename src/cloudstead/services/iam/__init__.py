@@ -1,0 +1,5 @@
+"""IAM: users, roles, policies and the keys that sign calls."""
+
+from cloudstead.kernel.operations import Service
+
+SERVICE = Service(name="iam", modules=())

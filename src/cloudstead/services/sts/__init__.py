@@ -1,0 +1,5 @@
+"""STS: temporary credentials."""
+
+from cloudstead.kernel.operations import Service
+
+SERVICE = Service(name="sts", modules=())
