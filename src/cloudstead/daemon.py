@@ -86,7 +86,7 @@ class Cloudstead:
         self.calls.page("/_cloudstead/status", self._status)
         server = Server(self.calls)
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
-        self.port = await server.listen(settings.host, settings.port)
+        self.port = await server.listen_tcp(settings.host, settings.port)
         cloud.endpoint = endpoint_of(settings.host, self.port, settings.tls)
 
     async def stop(self) -> None:

@@ -1,0 +1,23 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import botocore_source
+import pytest
+from support import CloudThread
+
+
+@pytest.fixture(scope="session")
+def botocore_tests() -> Path:
+    """The `tests` directory of the installed botocore's source distribution."""
+    return botocore_source.tests_directory()
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudThread]:
+    """A whole Cloudstead over HTTP, one for the module; `cloud.client("iam")` gives boto3 clients. Tests keep apart by names or accounts."""
+    with CloudThread(tmp_path_factory.mktemp("cloud") / "data") as running:
+        yield running
