@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Make `services/<name>/api.py` and `wire.json` from the pinned botocore and models/<name>.toml, and `services/index.json`.
 
-    tools/generate_api.py              write what differs
-    tools/generate_api.py iam logs     only these services
-    tools/generate_api.py --check      write nothing; say which files differ and exit with 1 if any does
+tools/generate_api.py              write what differs
+tools/generate_api.py iam logs     only these services
+tools/generate_api.py --check      write nothing; say which files differ and exit with 1 if any does
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def service_files(path: Path) -> dict[Path, str]:
     )
     source = Source(options.package, cut, origin)
     api = source.text()
-    document = wire.document(cut, patterns=source.patterns, left_out=source.left_out, validation_code=options.validation_code)
+    document = wire.document(
+        cut, classes=source.classes, patterns=source.patterns, left_out=source.left_out, validation_code=options.validation_code
+    )
     directory = SERVICES / options.package
     return {directory / "api.py": api, directory / "wire.json": wire.text(document)}
 

@@ -1,14 +1,14 @@
 """models/<service>.toml: which operations of a service are generated, and where its model is corrected.
 
-    botocore = "logs"                        the service's name in botocore; the file's own name is the package's
-    operations = "all"                       or a list of names
-    validation_code = "InvalidParameterException"
-                                             the error that answers a broken constraint, where it is not the protocol's own
-    [shapes.OrganizationIdType]              corrections of one shape
-    reason = "the pattern takes time exponential in the length"
-    drop = ["pattern"]                       constraints to leave out
-    set = { max = 64 }                       constraints to add or replace
-    optional = ["Path"]                      members that are not required after all
+botocore = "logs"                        the service's name in botocore; the file's own name is the package's
+operations = "all"                       or a list of names
+validation_code = "InvalidParameterException"
+                                         the error that answers a broken constraint, where it is not the protocol's own
+[shapes.OrganizationIdType]              corrections of one shape
+reason = "the pattern takes time exponential in the length"
+drop = ["pattern"]                       constraints to leave out
+set = { max = 64 }                       constraints to add or replace
+optional = ["Path"]                      members that are not required after all
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The text of `services/index.json`: all services of AWS, by what a request shows of them.
 
-    services        botocore's name -> [protocol, API version, endpoint prefix, signing name, target prefix, XML namespace], trailing "" left out
-    signing_names   signing name -> botocore's names, the likeliest first
-    targets         prefix of X-Amz-Target -> botocore's names
+services        botocore's name -> {"protocols", "version", "endpoint", "signing" (where it is not the endpoint prefix), "target", "id"}
+signing_names   signing name -> botocore's names, the likeliest first
+targets         prefix of X-Amz-Target -> botocore's names
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 from botocore.loaders import Loader
 
+Json = dict[str, Any]
+
 PREFERRED = {
     "lambda": "lambda", "ecs": "ecs", "ecr": "ecr", "iam": "iam", "s3": "s3", "sqs": "sqs", "dynamodb": "dynamodb", "rds": "rds",
     "elasticloadbalancing": "elbv2", "ses": "ses", "execute-api": "apigatewaymanagementapi", "apigateway": "apigateway", "iot": "iot",
@@ -20,7 +22,7 @@ PREFERRED = {
 
 
 def text() -> str:
-    services: dict[str, list[str]] = {}
+    services: dict[str, Json] = {}
     signing: dict[str, list[str]] = {}
     targets: dict[str, list[str]] = {}
     loader = Loader()
@@ -44,10 +46,17 @@ def text() -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def row(metadata: dict[str, Any], signing_name: str) -> list[str]:
-    namespace = metadata.get("xmlNamespace", "")
-    namespace = namespace["uri"] if isinstance(namespace, dict) else namespace
-    found = [metadata["protocol"], metadata["apiVersion"], metadata["endpointPrefix"], signing_name, metadata.get("targetPrefix", ""), namespace]
-    while not found[-1]:
-        found.pop()
+def row(metadata: dict[str, Any], signing_name: str) -> Json:
+    found: Json = {
+        "protocols": metadata.get("protocols", [metadata["protocol"]]),
+        "version": metadata["apiVersion"],
+        "endpoint": metadata["endpointPrefix"],
+        "id": metadata["serviceId"],
+    }
+    if metadata["protocol"] in found["protocols"]:  # the one that botocore speaks comes first
+        found["protocols"] = [metadata["protocol"], *(name for name in found["protocols"] if name != metadata["protocol"])]
+    if signing_name != metadata["endpointPrefix"]:
+        found["signing"] = signing_name
+    if "targetPrefix" in metadata:
+        found["target"] = metadata["targetPrefix"]
     return found

@@ -13,11 +13,23 @@ from generate.config import Config, ShapeOverride
 
 Json = dict[str, Any]
 
-OPERATION_KEYS = ("name", "http", "input", "output", "errors", "endpoint", "httpChecksum", "httpChecksumRequired", "authtype", "auth", "unsignedPayload")
+OPERATION_KEYS = (
+    "name",
+    "http",
+    "input",
+    "output",
+    "errors",
+    "endpoint",
+    "httpChecksum",
+    "httpChecksumRequired",
+    "authtype",
+    "auth",
+    "unsignedPayload",
+)
 SHAPE_KEYS = (
     "type", "required", "members", "member", "key", "value", "enum", "min", "max", "pattern", "payload", "error", "exception", "fault",
     "timestampFormat", "document", "wrapper", "event", "flattened", "eventstream", "streaming", "locationName", "sparse", "xmlOrder",
-    "xmlNamespace", "union", "jsonvalue", "requiresLength",
+    "xmlNamespace", "union", "jsonvalue", "requiresLength", "sensitive",
 )  # fmt: skip
 MEMBER_KEYS = (
     "shape", "locationName", "location", "xmlNamespace", "jsonvalue", "flattened", "eventpayload", "eventheader", "streaming", "queryName",

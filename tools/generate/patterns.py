@@ -167,7 +167,11 @@ class _Reader:
             if char == "\\":
                 piece = self._escape(in_class=True)
                 # "\w-_": Java takes the hyphen after a class for itself.
-                if piece[:2] in (r"\w", r"\d", r"\s") and self.text[self.at : self.at + 1] == "-" and self.text[self.at + 1 : self.at + 2] != "]":
+                if (
+                    piece[:2] in (r"\w", r"\d", r"\s")
+                    and self.text[self.at : self.at + 1] == "-"
+                    and self.text[self.at + 1 : self.at + 2] != "]"
+                ):
                     self.at += 1
                     piece += r"\-"
                 out.append(piece)

@@ -41,6 +41,7 @@ class Source:
         self._writing: list[str] = []  # shapes whose annotation is being written, to find collections that contain themselves
         self._own = self._find_own()
         self._names = self._choose_names()
+        self.classes = {name: python for name, python in self._names.items() if self.shapes[name]["type"] == "structure"}
 
     # Names and roles
 
@@ -48,7 +49,9 @@ class Source:
         """The shapes that are the input or output of one operation and nothing else: shape -> (operation, "Request" | "Response")."""
         roles: list[tuple[str, str, str]] = []
         for name, operation in self.operations.items():
-            roles += [(operation[key]["shape"], name, kind) for key, kind in (("input", "Request"), ("output", "Response")) if key in operation]
+            roles += [
+                (operation[key]["shape"], name, kind) for key, kind in (("input", "Request"), ("output", "Response")) if key in operation
+            ]
         uses = Counter(shape for shape, _, _ in roles)
         for shape in self.shapes.values():
             uses.update(ref["shape"] for ref in shape.get("members", {}).values())
@@ -125,7 +128,9 @@ class Source:
                 self._writing.pop()
         if kind == "timestamp":
             return self._use("Timestamp")
-        return {"string": "str", "character": "str", "blob": "bytes", "boolean": "bool", "float": "float", "double": "float"}.get(kind, "int")
+        return {"string": "str", "character": "str", "blob": "bytes", "boolean": "bool", "float": "float", "double": "float"}.get(
+            kind, "int"
+        )
 
     def alias(self, shape_name: str) -> str | None:
         """What stands to the right of the alias that a constrained shape has; None for a shape that needs none."""
@@ -206,7 +211,12 @@ class Source:
 
     def _head(self, errors: bool) -> str:
         typing = [name for name in ("Annotated", "Any", "ClassVar", "Literal", "TypeAlias") if name in self._used]
-        lines = [f'"""{self.model["metadata"]["serviceFullName"]}: its requests, responses and errors.', "", *textwrap.wrap(self.origin, WIDTH), '"""']
+        lines = [
+            f'"""{self.model["metadata"]["serviceFullName"]}: its requests, responses and errors.',
+            "",
+            *textwrap.wrap(self.origin, WIDTH),
+            '"""',
+        ]
         lines += ["", "from __future__ import annotations", ""]
         if "AsyncIterator" in self._used:
             lines += ["from collections.abc import AsyncIterator"]
@@ -222,7 +232,9 @@ class Source:
     def _structure(self, name: str, shape_name: str, base: str, operation: str = "") -> str:
         """One class. With `operation`, the class is that operation's request."""
         shape = self.shapes[shape_name]
-        refs = {wire: ref for wire, ref in shape.get("members", {}).items() if not (shape.get("eventstream") and self.is_error(ref["shape"]))}
+        refs = {
+            wire: ref for wire, ref in shape.get("members", {}).items() if not (shape.get("eventstream") and self.is_error(ref["shape"]))
+        }
         taken = frozenset({"operation"}) if shape_name in self.inputs else frozenset()
         fields = names.fields(list(refs), taken)
         rule, renamed = names.rename_rule(fields, [self._json_name(wire, ref) for wire, ref in refs.items()])
@@ -254,7 +266,9 @@ class Source:
         """The request and the response of an operation."""
         operation = self.operations[name]
         errors = sorted({self._names[error["shape"]] for error in operation.get("errors", ())})
-        comment = textwrap.fill(f"{name} answers {', '.join(errors) or 'no error of its own'}.", WIDTH, initial_indent="# ", subsequent_indent="#     ")
+        comment = textwrap.fill(
+            f"{name} answers {', '.join(errors) or 'no error of its own'}.", WIDTH, initial_indent="# ", subsequent_indent="#     "
+        )
         request, response = f"{name}Request", f"{name}Response"
         parts = [self._side(request, operation.get("input"), "Request", name), self._side(response, operation.get("output"), "Response")]
         return comment + "\n" + "\n\n\n".join(parts)

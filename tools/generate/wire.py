@@ -8,13 +8,15 @@ from typing import Any
 Json = dict[str, Any]
 
 
-def document(model: Json, *, patterns: dict[str, str], left_out: dict[str, str], validation_code: str) -> Json:
+def document(model: Json, *, classes: dict[str, str], patterns: dict[str, str], left_out: dict[str, str], validation_code: str) -> Json:
     """The cut model with Python's patterns in the place of Java's.
 
     A shape whose pattern could be translated has both: "pattern", which error messages quote, and "python", which is matched.
-    One whose pattern could not has only "pattern"; "leftOut" says why.
+    One whose pattern could not has only "pattern"; "leftOut" says why. "class" is a structure's name in api.py where it is not the shape's.
     """
-    for shape in model["shapes"].values():
+    for name, shape in model["shapes"].items():
+        if shape["type"] == "structure" and classes[name] != name:
+            shape["class"] = classes[name]
         if shape.get("pattern") in patterns:
             shape["python"] = patterns[shape["pattern"]]
     metadata = dict(model["metadata"])
