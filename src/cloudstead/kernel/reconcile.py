@@ -29,6 +29,7 @@ An idle controller has no task: workers are made when there is a key to work on.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import random
 from collections import OrderedDict
@@ -156,6 +157,7 @@ class Controller(Generic[K]):
         self._resync_timer: Timer | None = None
         self._idle: asyncio.Event | None = None
         self._running = False
+        self._context = contextvars.Context()
         self._count = Metrics()
 
     # -- asking for work
@@ -165,6 +167,8 @@ class Controller(Generic[K]):
         if self._running:
             return
         self._running = True
+        # Workers are made by whoever queues a key, but must not inherit from him: his request id is not theirs.
+        self._context = contextvars.copy_context()
         self._look_at_all()
 
     def watch(self, store: Watchable, table: Any, key: Callable[[Any], K | None]) -> None:
@@ -279,7 +283,7 @@ class Controller(Generic[K]):
     def _hire(self) -> None:
         while self._ready and len(self._working) < self._parallel:
             key, _ = self._ready.popitem(last=False)
-            task = asyncio.get_running_loop().create_task(self._run(key), name=f"{self.name} {key}")
+            task = asyncio.get_running_loop().create_task(self._run(key), name=f"{self.name} {key}", context=self._context.copy())
             self._working[key] = task
             task.add_done_callback(lambda _, key=key: self._done(key))  # type: ignore[misc]  # also runs when cancelled before its first step
 

@@ -6,10 +6,11 @@ ready tasks, the names that are made (`kernel.ids`), the faults, and whatever dr
 
     async def scenario(sim: Simulation) -> None:
         engine = SimulatedEngine(sim)                          the world: calls back through sim.later, does its work through sim.act
-        async def boot() -> None:                              one life of the daemon: opens the store, starts the controllers, and stays
+        async def boot() -> None:                              one life of the daemon: opens the store, starts the controllers
             ...
         sim.invariant(lambda: ..., "never more than wanted")   asserted after each step in which something happened
-        sim.daemon(boot)
+        daemon = sim.daemon(boot)
+        await daemon.call(handler, ...)                        what a client asks of it
         await sim.clock.sleep(3 * DAY)
         sim.calm()                                             no more faults: now it has to come right
         await sim.until(lambda: ..., within=HOUR)
@@ -57,6 +58,10 @@ class InjectedFault(Exception):
     """An action failed because the simulation wanted it to."""
 
 
+class Down(ConnectionError):
+    """The daemon did not answer."""
+
+
 class Fault(msgspec.Struct, frozen=True):
     """What may go wrong with an action. Each is a probability, tried on its own."""
 
@@ -71,10 +76,12 @@ class Fault(msgspec.Struct, frozen=True):
 class Life:
     """One life of a daemon, from its boot to its crash."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, context: contextvars.Context) -> None:
         self.daemon = daemon
+        self.context = context  # whatever runs in it, or in a copy of it, ends with this life
         self.alive = True
         self.tasks: dict[asyncio.Task[Any], None] = {}
+        self.calls: dict[asyncio.Future[Any], None] = {}  # of clients who wait for an answer
 
 
 _life: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
@@ -93,20 +100,41 @@ class Daemon:
 
     def start(self) -> None:
         self.lives += 1
-        self._current = life = Life(self)
+        self._current = life = Life(self, self._simulation.outside.copy())
         self._simulation.record(f"{self.name} starts", self.lives)
-        context = self._simulation.outside.copy()
-        context.run(_life.set, life)
-        context.run(self._simulation.task, self._boot(), f"{self.name} {self.lives}")
+        life.context.run(_life.set, life)
+        life.context.run(self._simulation.task, self._boot(), f"{self.name} {self.lives}")
+
+    async def call(self, handler: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Have the daemon do something and wait for its answer, as a client does.
+
+        Raises:
+            Down: it is not there, or died before it answered. What was asked for may have been done all the same.
+        """
+        life = self._current
+        if life is None:
+            raise Down(f"{self.name} does not run")
+        task = life.context.copy().run(asyncio.ensure_future, handler(*args))
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        life.calls[answer] = None
+        task.add_done_callback(lambda task: _pass_on(task, answer))
+        try:
+            return await answer
+        finally:
+            life.calls.pop(answer, None)
 
     def crash(self) -> None:
         """Die here and now; start again after a while."""
-        if self._current is None:
+        life = self._current
+        if life is None:
             return
         self._simulation.record(f"{self.name} dies", self.lives)
-        self._current.alive = False
-        self._simulation.bury(self._current)
         self._current = None
+        life.alive = False
+        self._simulation.bury(life)
+        for answer in life.calls:
+            if not answer.done():
+                answer.set_exception(Down(f"{self.name} died"))
         self._simulation.later(self._simulation.random.uniform(*self._down), self.start)
 
 
@@ -140,6 +168,8 @@ class Simulation:
 
     def run(self, scenario: Callable[[Simulation], Coroutine[Any, Any, T]]) -> T:
         """Run the scenario to its end and return its result. Once for each Simulation."""
+        if self._over:
+            raise RuntimeError("a Simulation runs once; make another with the same seed")
         with ids.seeded(self.seed):
             try:
                 task = self.outside.run(self.task, scenario(self), "scenario")
@@ -321,10 +351,13 @@ class Simulation:
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
-        if tasks:
-            self._loop.run_until_complete(asyncio.wait(tasks, timeout=DAY))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
+        self._loop.turns = 0
+        try:
+            if tasks:
+                self._loop.run_until_complete(asyncio.wait(tasks, timeout=DAY))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._loop.close()
 
 
 def seeds(count: int) -> list[int]:
@@ -337,6 +370,17 @@ def seeds(count: int) -> list[int]:
 def _is_dead(context: contextvars.Context) -> bool:
     life = context.get(_life)
     return life is not None and not life.alive
+
+
+def _pass_on(task: asyncio.Task[T], answer: asyncio.Future[T]) -> None:
+    if answer.done():
+        return
+    if task.cancelled():
+        answer.cancel()
+    elif (error := task.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(task.result())
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:

@@ -44,7 +44,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self._clock = clock
         self._random = random
-        self._turns = 0  # since time last moved
+        self.turns = 0  # since time last moved
         clock.fire = self._fire
         self.is_dead: Callable[[contextvars.Context], bool] = lambda context: False  # whether what runs in this context is to run no more
         self.on_turn: Callable[[int], None] = lambda ready: None
@@ -77,9 +77,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _run_once(self) -> None:
         if not self._ready and not self._stopping:
             self._wait()
-        self._turns += 1
-        if self._turns > _TURNS_IN_AN_INSTANT:
-            raise Livelock(f"{self._turns} turns of the event loop at the same instant")
+        self.turns += 1
+        if self.turns > _TURNS_IN_AN_INSTANT:
+            raise Livelock(f"{self.turns} turns of the event loop at the same instant")
         turn = list(self._ready)
         self._ready.clear()
         self._shuffle(turn)
@@ -106,7 +106,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _wait(self) -> None:
         events = self._selector.select(0)
         if not events:
-            self._turns = 0
+            self.turns = 0
             if self._clock.step():
                 return
             events = self._selector.select(_REAL_PATIENCE)
