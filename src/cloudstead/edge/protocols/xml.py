@@ -1,0 +1,369 @@
+"""XML as AWS speaks it: writing answers from structs and reading bodies into raw values, both by closures compiled once for each shape.
+
+A writer is `write(value, append)`: it appends the text of one whole element, tags included. A reader is `read(element) -> raw value`; raw values are
+what msgspec.convert takes: dictionaries by the struct's field names on the wire, lists, numbers, bytes, seconds since the epoch.
+
+Bodies come from strangers. Document type declarations are refused before the parser sees them, so there are no entities to expand; bytes are
+taken to be UTF-8 whatever the prolog says, so that this check cannot be evaded by another encoding; the depth is bounded.
+https://smithy.io/2.0/aws/protocols/aws-restxml-protocol.html, https://smithy.io/2.0/spec/protocol-traits.html#xml-bindings
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+from xml.etree.ElementTree import Element, ParseError, XMLParser
+
+from cloudstead.edge.protocols.model import ServiceModel, Shape
+from cloudstead.edge.protocols.text import Unreadable, text_reader, text_writer
+from cloudstead.kernel.errors import MalformedRequest
+
+Append: TypeAlias = Callable[[str], Any]
+Writer: TypeAlias = Callable[[Any, Append], None]
+Reader: TypeAlias = Callable[[Element], Any]
+
+MAX_DEPTH = 100  # of elements; AWS's deepest documents (lifecycle rules, CloudFront distributions) stay below 20
+MAX_BYTES = 8 << 20  # the longest there are (10,000 parts of an upload, a CloudFormation template) stay below 2 MiB
+
+# What cannot stand in text as it is. XML 1.0 has no way at all to write most control characters and lone surrogates: they become U+FFFD.
+_SPECIAL = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_SPECIAL_IN_ATTRIBUTE = re.compile('[&<>"\t\n\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return _ESCAPES.get(match[0], "\ufffd")
+
+
+def escape(text: str) -> str:
+    """The text of an element."""
+    return _SPECIAL.sub(_escaped, text) if _SPECIAL.search(text) else text
+
+
+def escape_attribute(text: str) -> str:
+    """The value of an attribute, between double quotes."""
+    return _SPECIAL_IN_ATTRIBUTE.sub(_escaped, text)
+
+
+def namespace(trait: object) -> str:
+    """The attribute of an `xmlNamespace` trait, with its leading blank; empty when there is none."""
+    if isinstance(trait, str):
+        return f' xmlns="{escape_attribute(trait)}"'
+    if isinstance(trait, Mapping) and trait.get("uri"):
+        prefix = trait.get("prefix")
+        return f' xmlns{":" + prefix if prefix else ""}="{escape_attribute(trait["uri"])}"'
+    return ""
+
+
+class MalformedXml(MalformedRequest):
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
+
+    code = "MalformedXML"
+
+
+def parse(body: bytes) -> Element:
+    """The root element of a body.
+
+    Raises:
+        MalformedXml: it is not well-formed, too long, too deep, or has a document type declaration.
+    """
+    if len(body) > MAX_BYTES:
+        raise MalformedXml(f"The XML of a request may be {MAX_BYTES} bytes long at most.")
+    if b"<!DOCTYPE" in body:
+        raise MalformedXml("Document type declarations are not allowed in the XML of a request.")
+    parser = XMLParser(encoding="utf-8")
+    try:
+        parser.feed(body)
+        root: Element = parser.close()
+    except (ParseError, ValueError, LookupError):
+        raise MalformedXml("The XML you provided was not well-formed or did not validate against our published schema") from None
+    if body.count(b"<") > MAX_DEPTH:  # only then can it be too deep
+        _check_depth(root)
+    return root
+
+
+def _check_depth(root: Element) -> None:
+    depth, level = 0, [root]
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise MalformedXml(f"The XML of a request may be nested {MAX_DEPTH} elements deep at most.")
+        level = [child for element in level for child in element]
+
+
+def _scalar_writer(open: str, close: str, shape: Shape, timestamp_format: str) -> Writer | None:
+    to_text = text_writer(shape, timestamp_format)
+    if to_text is None:
+        return None
+    if shape["type"] in ("string", "character"):
+
+        def write_string(value: Any, append: Append) -> None:
+            append(f"{open}{_SPECIAL.sub(_escaped, value) if _SPECIAL.search(value) else value}{close}")
+
+        return write_string
+
+    def write_scalar(value: Any, append: Append) -> None:
+        append(f"{open}{to_text(value)}{close}")
+
+    return write_scalar
+
+
+class Writers:
+    """Compiles the writers of one service's shapes. `timestamp_format` is `text_writer`'s."""
+
+    def __init__(self, model: ServiceModel, timestamp_format: str) -> None:
+        self.model = model
+        self.timestamp_format = timestamp_format
+        self._contents: dict[tuple[str, frozenset[str]], tuple[list[tuple[str, str, Any]], Writer]] = {}
+
+    def member(self, name: str, reference: Shape) -> Writer:
+        """What writes the member `name` of a structure; several elements when it is flattened."""
+        shape = self.model.resolve(reference)
+        if not shape.get("flattened"):
+            return self.element(reference.get("locationName", name), shape)
+        if shape["type"] == "list":
+            # Models made before Smithy name flattened elements at the list's member (SimpleDB), Smithy at the reference to the list.
+            element = reference.get("locationName") or shape["member"].get("locationName") or name
+            return self._items(self.element(element, self.model.resolve(shape["member"])))
+        return self._entries(reference.get("locationName", name), shape)
+
+    def element(self, name: str, shape: Shape) -> Writer:
+        """What writes one element of this name."""
+        open, close = f"<{name}{namespace(shape.get('xmlNamespace'))}>", f"</{name}>"
+        kind = shape["type"]
+        if kind == "structure":
+            return self._structure(open, close, shape)
+        if kind == "list":
+            return _wrapped(
+                open, close, self._items(self.element(shape["member"].get("locationName", "member"), self.model.resolve(shape["member"])))
+            )
+        if kind == "map":
+            return _wrapped(open, close, self._entries("entry", {**shape, "xmlNamespace": None}))
+        scalar = _scalar_writer(open, close, shape, self.timestamp_format)
+        assert scalar is not None, kind
+        return scalar
+
+    def _items(self, write_item: Writer) -> Writer:
+        def write_list(value: Any, append: Append) -> None:
+            for item in value:
+                if item is not None:
+                    write_item(item, append)
+
+        return write_list
+
+    def _entries(self, name: str, shape: Shape) -> Writer:
+        open, close = f"<{name}{namespace(shape.get('xmlNamespace'))}>", f"</{name}>"
+        write_key = self.element(shape["key"].get("locationName", "key"), self.model.resolve(shape["key"]))
+        write_value = self.element(shape["value"].get("locationName", "value"), self.model.resolve(shape["value"]))
+
+        def write_map(value: Any, append: Append) -> None:
+            for key, item in value.items():
+                if item is not None:
+                    append(open)
+                    write_key(key, append)
+                    write_value(item, append)
+                    append(close)
+
+        return write_map
+
+    def _structure(self, open: str, close: str, shape: Shape) -> Writer:
+        attributes, write_content = self.content(shape)
+        if not attributes:
+            return _wrapped(open, close, write_content)
+        start = open[:-1]
+
+        def write_with_attributes(value: Any, append: Append) -> None:
+            text = start
+            for attribute, name, to_text in attributes:
+                if (member := getattr(value, attribute)) is not None:
+                    text += f' {name}="{escape_attribute(to_text(member))}"'
+            append(text + ">")
+            write_content(value, append)
+            append(close)
+
+        return write_with_attributes
+
+    def content(self, shape: Shape, without: frozenset[str] = frozenset()) -> tuple[list[tuple[str, str, Any]], Writer]:
+        """The attributes of a structure's element, as (field, name, to text), and what writes the elements inside it.
+
+        Args:
+            without: members that are somewhere else, in headers for example.
+        """
+        known = self._contents.get((shape["name"], without))
+        if known is not None:
+            return known
+        attributes: list[tuple[str, str, Any]] = []
+        children: list[tuple[str, Writer]] = []
+
+        def write_content(value: Any, append: Append) -> None:
+            for attribute, write in children:
+                member = getattr(value, attribute)
+                if member is not None:
+                    write(member, append)
+
+        # Noted before the members are compiled: a structure may hold itself.
+        self._contents[shape["name"], without] = (attributes, write_content)
+        for name, reference in shape["members"].items():
+            if name in without:
+                continue
+            field = self.model.field(shape["name"], name)
+            if reference.get("xmlAttribute"):
+                attributes.append(
+                    (field.name, reference.get("locationName", name), text_writer(self.model.resolve(reference), self.timestamp_format))
+                )
+            else:
+                children.append((field.name, self.member(name, reference)))
+        return attributes, write_content
+
+
+def _wrapped(open: str, close: str, write_inside: Writer) -> Writer:
+    def write(value: Any, append: Append) -> None:
+        append(open)
+        write_inside(value, append)
+        append(close)
+
+    return write
+
+
+def local_name(tag: str) -> str:
+    return tag.rpartition("}")[2] if tag[0] == "{" else tag
+
+
+class Readers:
+    """Compiles the readers of one service's shapes. Namespaces are not looked at: clients leave them out or spell them differently."""
+
+    def __init__(self, model: ServiceModel) -> None:
+        self.model = model
+        self._structures: dict[tuple[str, frozenset[str]], Reader] = {}
+
+    def element(self, shape: Shape) -> Reader:
+        """What reads one element of this shape."""
+        kind = shape["type"]
+        if kind == "structure":
+            return self.structure(shape)
+        if kind == "list":
+            return self._list(shape)
+        if kind == "map":
+            return self._map(shape)
+        return self._scalar(shape)
+
+    def _scalar(self, shape: Shape) -> Reader:
+        from_text = text_reader(shape)
+        assert from_text is not None, shape["type"]
+        is_string = shape["type"] == "string"
+
+        def read_scalar(element: Element) -> Any:
+            text = element.text or ""
+            if len(element):
+                raise Unreadable(text, "a single value")
+            return from_text(text if is_string else text.strip())
+
+        return read_scalar
+
+    def _list(self, shape: Shape) -> Reader:
+        name = shape["member"].get("locationName", "member")
+        read_item = self.element(self.model.resolve(shape["member"]))
+
+        def read_list(element: Element) -> list[Any]:
+            return [read_item(child) for child in element if local_name(child.tag) == name]
+
+        return read_list
+
+    def _entry(self, shape: Shape) -> Callable[[Element, dict[str, Any]], None]:
+        key_name, value_name = shape["key"].get("locationName", "key"), shape["value"].get("locationName", "value")
+        read_key, read_value = self.element(self.model.resolve(shape["key"])), self.element(self.model.resolve(shape["value"]))
+
+        def read_entry(element: Element, into: dict[str, Any]) -> None:
+            found = {local_name(child.tag): child for child in element}
+            if key_name not in found or value_name not in found:
+                raise Unreadable("", "a map entry with a key and a value")
+            into[read_key(found[key_name])] = read_value(found[value_name])
+
+        return read_entry
+
+    def _map(self, shape: Shape) -> Reader:
+        read_entry = self._entry(shape)
+
+        def read_map(element: Element) -> dict[str, Any]:
+            entries: dict[str, Any] = {}
+            for child in element:
+                if local_name(child.tag) == "entry":
+                    read_entry(child, entries)
+            return entries
+
+        return read_map
+
+    def structure(self, shape: Shape, without: frozenset[str] = frozenset()) -> Reader:
+        """What reads a structure's element.
+
+        Args:
+            without: members that come from somewhere else, from headers for example.
+        """
+        known = self._structures.get((shape["name"], without))
+        if known is not None:
+            return known
+        single: dict[str, tuple[str, Reader]] = {}
+        repeated: dict[str, tuple[str, Callable[[], Any], Callable[[Element, Any], None]]] = {}
+        attributes: list[tuple[str, str, Any]] = []
+
+        def read_structure(element: Element) -> dict[str, Any]:
+            raw: dict[str, Any] = {}
+            for child in element:
+                name = local_name(child.tag)
+                try:
+                    if name in single:
+                        key, read = single[name]
+                        if key in raw:
+                            raise Unreadable("", f"only one {name}")
+                        raw[key] = read(child)
+                    elif name in repeated:
+                        key, empty, add = repeated[name]
+                        if key not in raw:
+                            raw[key] = empty()
+                        add(child, raw[key])
+                except Unreadable as problem:
+                    problem.path.append(name)
+                    raise
+            if attributes and element.attrib:
+                given = {local_name(name): value for name, value in element.attrib.items()}
+                for name, key, from_text in attributes:
+                    if name in given:
+                        raw[key] = from_text(given[name])
+            return raw
+
+        self._structures[shape["name"], without] = read_structure
+        for name, reference in shape["members"].items():
+            if name in without:
+                continue
+            key = self.model.field(shape["name"], name).encode_name
+            member = self.model.resolve(reference)
+            wire_name = reference.get("locationName", name)
+            if reference.get("xmlAttribute"):
+                attributes.append((wire_name.rpartition(":")[2], key, text_reader(member)))
+            elif not member.get("flattened"):
+                single[wire_name] = (key, self.element(member))
+            elif member["type"] == "map":
+                repeated[wire_name] = (key, dict, self._entry(member))
+            else:
+                names = [name for name in (reference.get("locationName"), member["member"].get("locationName")) if name] or [name]
+                for name in names:
+                    repeated.setdefault(name, (key, list, _adding(self.element(self.model.resolve(member["member"])))))
+        return read_structure
+
+
+def _adding(read_item: Reader) -> Callable[[Element, list[Any]], None]:
+    def add(element: Element, into: list[Any]) -> None:
+        into.append(read_item(element))
+
+    return add
+
+
+def document(write: Writer, value: Any) -> bytes:
+    """A whole answer."""
+    parts: list[str] = ['<?xml version="1.0" encoding="UTF-8"?>\n']
+    write(value, parts.append)
+    return "".join(parts).encode()
+
+
+__all__ = ["MalformedXml", "Readers", "Writers", "document", "escape", "namespace", "parse"]

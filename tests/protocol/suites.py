@@ -1,0 +1,161 @@
+"""botocore's protocol suites turned round: what they expect a client to send is what we must understand, what they feed a client is what we answer.
+
+A suite file is a list of models, each with cases. A case has an operation (`given`) and either `params` with the request that they become (`serialized`)
+or a `result` or `error` with the `response` that it comes from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import itertools
+import json
+import math
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import botocore_source
+from cloudstead.edge.http.messages import HttpRequest, HttpResponse
+from cloudstead.edge.protocols.model import ServiceModel
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+
+from generate import config, model, wire
+from generate.source import Source
+
+Json = dict[str, Any]
+
+_numbers = itertools.count()
+
+
+class Case:
+    """One case of a suite with the model that it stands in."""
+
+    def __init__(self, identifier: str, description: Json, case: Json) -> None:
+        self.id = identifier
+        self.description = {key: value for key, value in description.items() if key != "cases"}
+        self.case = case
+        self.given: Json = case["given"]
+        self.operation: str = self.given.get("name", "OperationName")
+        self.protocol: str = description["metadata"]["protocol"]
+
+    @property
+    def model_dict(self) -> Json:
+        """A botocore model with this one operation."""
+        operation = {"name": self.operation, "http": {"method": "POST", "requestUri": "/"}, **self.given}
+        return {**copy.deepcopy(self.description), "operations": {self.operation: copy.deepcopy(operation)}}
+
+    def model(self) -> ServiceModel:
+        return in_memory(self.model_dict)
+
+    def __repr__(self) -> str:
+        return self.id
+
+
+def in_memory(description: Json) -> ServiceModel:
+    """A service made of a botocore model by the generator, without any file."""
+    description["metadata"].setdefault("serviceFullName", "Suite")
+    options = config.Config(botocore="suite", operations="all", package=f"suite_{next(_numbers)}")
+    cut = model.cut(description, options)
+    source = Source(options.package, cut, "Made for a test.")
+    api = types.ModuleType(f"cloudstead_{options.package}_api")
+    sys.modules[api.__name__] = api  # where msgspec looks for the names in annotations
+    exec(source.text(), api.__dict__)
+    document = wire.document(cut, classes=source.classes, patterns=source.patterns, left_out=source.left_out, validation_code="")
+    return ServiceModel(options.package, document, api)
+
+
+def cases(direction: str) -> Iterator[Case]:
+    """All cases of one direction, "input" or "output", in the order of the files."""
+    root = botocore_source.tests_directory() / "unit" / "protocols"
+    for folder in (root / direction, root / "legacy" / direction):
+        for path in sorted(folder.glob("*.json")):
+            yield from _cases(path, ("legacy/" if "legacy" in folder.parts else "") + f"{direction}/{path.stem}")
+
+
+def _cases(path: Path, prefix: str) -> Iterator[Case]:
+    for suite, description in enumerate(json.loads(path.read_text(encoding="utf-8"))):
+        for number, case in enumerate(description["cases"]):
+            yield Case(f"{prefix}:{case.get('id') or f'{suite}-{number}'}", description, case)
+
+
+def http_request(case: Case) -> HttpRequest:
+    """The request that the case says a client sends."""
+    sent = case.case["serialized"]
+    body = sent.get("body") or ""
+    data = base64.b64decode(body) if case.protocol == "smithy-rpc-v2-cbor" else body.encode()
+    headers = [(name, str(value)) for name, value in (sent.get("headers") or {}).items()]
+    if "host" in sent:
+        headers.append(("Host", sent["host"]))
+    return HttpRequest.of(sent.get("method", "POST"), sent.get("uri", "/") or "/", headers, data)
+
+
+def plain(model: ServiceModel, reference: Mapping[str, Any], value: Any, *, blobs: type = str) -> Any:
+    """A struct as botocore's dictionary, in the suites' terms: bytes as text (unless `blobs` is bytes), special floats by name."""
+    shape = model.resolve(reference)
+    if value is None or shape.get("document"):
+        return value
+    kind = shape["type"]
+    if kind == "structure":
+        found = {name: getattr(value, model.field(shape["name"], name).name) for name in shape["members"]}
+        return {name: plain(model, shape["members"][name], member, blobs=blobs) for name, member in found.items() if member is not None}
+    if kind == "list":
+        return [plain(model, shape["member"], item, blobs=blobs) for item in value]
+    if kind == "map":
+        return {key: plain(model, shape["value"], item, blobs=blobs) for key, item in value.items()}
+    if kind == "blob":
+        data = value if isinstance(value, bytes) else asyncio.run(_collect(value))
+        return data if blobs is bytes else data.decode()
+    if kind in ("float", "double") and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+async def _collect(stream: Any) -> bytes:
+    return b"".join([piece async for piece in stream])
+
+
+def special_floats(model: ServiceModel, reference: Mapping[str, Any], value: Any) -> Any:
+    """The suites' values as `plain` gives them: members that are null left out."""
+    shape = model.resolve(reference)
+    if isinstance(value, dict) and shape["type"] == "structure" and not shape.get("document"):
+        return {name: special_floats(model, shape["members"][name], item) for name, item in value.items() if item is not None}
+    if isinstance(value, list) and shape["type"] == "list":
+        return [special_floats(model, shape["member"], item) for item in value]
+    if isinstance(value, dict) and shape["type"] == "map":
+        return {key: special_floats(model, shape["value"], item) for key, item in value.items()}
+    return value
+
+
+def struct(model: ServiceModel, reference: Mapping[str, Any], value: Any, kind: type | None = None) -> Any:
+    """botocore's dictionary as a struct; the reverse of `plain`."""
+    shape = model.resolve(reference)
+    if value is None or shape.get("document"):
+        return value
+    if shape["type"] == "structure":
+        make = kind or model.struct(shape["name"])
+        return make(**{model.field(shape["name"], name).name: struct(model, shape["members"][name], item) for name, item in value.items()})
+    if shape["type"] == "list":
+        return [struct(model, shape["member"], item) for item in value]
+    if shape["type"] == "map":
+        return {key: struct(model, shape["value"], item) for key, item in value.items()}
+    if shape["type"] == "blob":
+        return value if isinstance(value, bytes) else value.encode()
+    if shape["type"] in ("float", "double"):
+        return float(value)
+    return value
+
+
+def response_dict(response: HttpResponse, operation: str) -> Json:
+    """What botocore's parsers take."""
+    from botocore.awsrequest import HeadersDict
+
+    body = response.body if isinstance(response.body, bytes) else asyncio.run(_collect(response.body))
+    headers = HeadersDict()
+    for name, value in response.headers:
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return {"status_code": response.status, "headers": headers, "body": body, "context": {"operation_name": operation}}
