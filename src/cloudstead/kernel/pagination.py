@@ -34,10 +34,9 @@ Scope: TypeAlias = Request | str  # the request itself, or words that single the
 
 _SEAL = 16  # bytes of the HMAC that go into a token
 # The members of requests, in AWS's services, that may differ between the pages of one listing.
-_PAGING = frozenset(
-    """next_token marker position starting_token continuation_token
-    max_results max_items max_records limit page_size max_keys""".split()
-)
+_TOKENS = ("next_token", "marker", "position", "starting_token", "continuation_token")
+_SIZES = ("max_results", "max_items", "max_records", "limit", "page_size", "max_keys")
+_PAGING = frozenset((*_TOKENS, *_SIZES))
 _sorted = msgspec.msgpack.Encoder(order="deterministic")
 
 

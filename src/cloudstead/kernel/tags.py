@@ -1,15 +1,20 @@
-"""Tags: one table for the resources of all services, by ARN.
+"""Tags: a mapping on the row of the thing that bears them, and the rules that all services share.
 
-A service that creates a tagged thing writes `put(ctx, tx, arn, tags, RULES)` into the same transaction and, when it deletes the thing, `drop`. In
-return the policies find aws:ResourceTag for every operation by the ARN it declares, and tags can be searched across services.
+    class User(Row, frozen=True, kw_only=True):
+        …
+        tags: dict[str, str] = {}
 
     RULES = Rules(invalid=api.InvalidInputException, too_many=api.LimitExceededException, case_sensitive=False)
 
     async def tag_user(ctx: Context, request: api.TagUserRequest) -> api.TagUserResponse:
         user = users.require(ctx, request.user_name)
         with ctx.transaction() as tx:
-            put(ctx, tx, user.arn, from_list(request.tags, RULES), RULES)
+            tx.update(USERS, user, tags=merge(user.tags, from_list(request.tags, RULES), RULES))
         return api.TagUserResponse()
+
+On the row they come and go with it, are read without a look-up and are under its version; a table of tags by ARN would need to be told of every
+deletion, and would give a new resource the tags of an old one of its name if somebody forgot. For aws:ResourceTag an operation declares
+`resource_tags=lambda ctx, request: users.require(ctx, request.user_name).tags`.
 
 https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html for the rules.
 """
@@ -18,15 +23,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from cloudstead.kernel.errors import ValidationFailed
-from cloudstead.kernel.store import Key, Row, Table, Transaction
-
-if TYPE_CHECKING:
-    from cloudstead.kernel.context import Context
 
 RESERVED = "aws:"
 _PUNCTUATION = frozenset("_.:/=+-@")
@@ -77,82 +78,30 @@ def _allowed(text: str) -> bool:
     return all(one in _PUNCTUATION or one.isalnum() or unicodedata.category(one)[0] in "LZN" for one in text)
 
 
-class Tags(Row, frozen=True, kw_only=True):
-    """The tags of one resource."""
-
-    account: str
-    region: str  # empty for global resources
-    arn: str
-    tags: dict[str, str]
-
-
-TAGS = Table("kernel.tags", Tags, key=lambda row: (row.account, row.region, row.arn))
-
-
-def _key(ctx: Context, arn: str) -> Key:
-    # Some ARNs name no account (buckets, REST APIs): those belong to the caller's.
-    parts = arn.split(":", 5)
-    return (parts[4] or ctx.account, parts[3], arn) if len(parts) == 6 else (ctx.account, ctx.region, arn)
-
-
-def of(ctx: Context, arn: str) -> dict[str, str]:
-    """The tags of a resource, in the order in which they were set; a copy."""
-    row = ctx.table(TAGS).get(_key(ctx, arn))
-    return {} if row is None else dict(row.tags)
-
-
-def put(ctx: Context, tx: Transaction, arn: str, tags: Mapping[str, str], rules: Rules, *, system: bool = False) -> dict[str, str]:
-    """Set tags of a resource; others it has stay. A key that differs only in case takes the place of the old one where case does not matter.
+def merge(current: Mapping[str, str], new: Mapping[str, str], rules: Rules, *, system: bool = False) -> dict[str, str]:
+    """The tags that a resource has when `new` ones are set; the others stay. Where case does not matter, the new spelling of a key counts.
 
     Args:
-        system: the tags are AWS's own (`aws:…`) and follow no rules.
-
-    Returns:
-        all the resource's tags.
+        system: the new tags are AWS's own (`aws:…`) and follow no rules.
     """
     if not system:
-        rules.check(tags)
-    key = _key(ctx, arn)
-    row = ctx.table(TAGS).get(key)
-    if not tags:
-        return {} if row is None else dict(row.tags)
-    merged = {} if row is None else dict(row.tags)
-    if not rules.case_sensitive:
-        named = {rules.fold(name) for name in tags}
-        merged = {name: value for name, value in merged.items() if name in tags or rules.fold(name) not in named}
-    merged.update(tags)
-    if not system and sum(not name.startswith(RESERVED) for name in merged) > rules.limit:
+        rules.check(new)
+    named = {rules.fold(key) for key in new}
+    merged = {key: value for key, value in current.items() if key in new or rules.fold(key) not in named}
+    merged.update(new)
+    if not system and sum(not key.startswith(RESERVED) for key in merged) > rules.limit:
         raise (rules.too_many or rules.invalid)(f"The number of tags exceeds the limit of {rules.limit} for a resource.")
-    tx.put(TAGS, Tags(account=key[0], region=key[1], arn=arn, tags=merged))
-    return dict(merged)
+    return merged
 
 
-def remove(ctx: Context, tx: Transaction, arn: str, keys: Iterable[str], rules: Rules) -> None:
-    """Take tags from a resource; unknown keys do not matter."""
-    folded = set()
-    for name in keys:
-        if name.lower().startswith(RESERVED):
-            raise rules.invalid(f"Tag keys beginning with {RESERVED} are reserved for system use: {name}")
-        folded.add(rules.fold(name))
-    key = _key(ctx, arn)
-    row = ctx.table(TAGS).get(key)
-    if row is None:
-        return
-    left = {name: value for name, value in row.tags.items() if rules.fold(name) not in folded}
-    if not left:
-        tx.delete(TAGS, key)
-    elif len(left) != len(row.tags):
-        tx.update(TAGS, row, tags=left)
-
-
-def drop(ctx: Context, tx: Transaction, arn: str) -> None:
-    """The resource is gone, and its tags with it."""
-    tx.delete(TAGS, _key(ctx, arn))
-
-
-def find(ctx: Context, region: str, where: Callable[[Tags], bool]) -> list[Tags]:
-    """The tagged resources of the caller's account in a region ("" for the global ones)."""
-    return [row for row in ctx.table(TAGS).scan((ctx.account, region)) if where(row)]
+def without(current: Mapping[str, str], keys: Iterable[str], rules: Rules) -> dict[str, str]:
+    """The tags that a resource has when those of some keys are taken away; unknown keys do not matter."""
+    gone = set()
+    for key in keys:
+        if key.lower().startswith(RESERVED):
+            raise rules.invalid(f"Tag keys beginning with {RESERVED} are reserved for system use: {key}")
+        gone.add(rules.fold(key))
+    return {key: value for key, value in current.items() if rules.fold(key) not in gone}
 
 
 def from_list(tags: Iterable[KeyValue] | None, rules: Rules) -> dict[str, str]:
@@ -170,5 +119,5 @@ def from_list(tags: Iterable[KeyValue] | None, rules: Rules) -> dict[str, str]:
 
 
 def to_list(tags: Mapping[str, str], tag: Callable[..., P]) -> list[P]:
-    """A mapping as a service's list of Tag structures: `to_list(of(ctx, arn), api.Tag)`."""
+    """A mapping as a service's list of Tag structures: `to_list(user.tags, api.Tag)`."""
     return [tag(key=key, value=value) for key, value in tags.items()]
