@@ -1,0 +1,268 @@
+"""What a request says about its signature: in the Authorization header or, presigned, in the query. Nothing is verified here."""
+
+from __future__ import annotations
+
+import calendar
+import functools
+import re
+import time
+from email.utils import parsedate
+from typing import Final, NoReturn
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from cloudstead.edge.http.messages import Headers, HttpRequest
+from cloudstead.edge.sigv4_errors import HeaderMalformed, PayloadHashInvalid, QueryParametersError, UnsupportedSignature
+from cloudstead.kernel.errors import BadSignature, IncompleteSignature
+
+ALGORITHM: Final = "AWS4-HMAC-SHA256"
+ALGORITHM_V4A: Final = "AWS4-ECDSA-P256-SHA256"
+UNSIGNED: Final = "UNSIGNED-PAYLOAD"
+S3_FAMILY: Final = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
+MAX_EXPIRES: Final = 604_800  # seconds: a week
+
+_TIMESTAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_QUERY_FIELDS = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Expires")
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request claims. Nothing in it is to be believed before `verify`."""
+
+    access_key_id: str
+    date: str  # YYYYMMDD, of the scope
+    region: str
+    service: str
+    signed_headers: str  # as sent: "host;x-amz-date"
+    signature: str  # hex
+    timestamp: str  # YYYYMMDDTHHMMSSZ
+    signed_at: float  # the same in seconds since the epoch
+    expires: int | None = None  # seconds; presigned only
+    presigned: bool = False
+    payload: str = ""  # x-amz-content-sha256: a hash, UNSIGNED-PAYLOAD, STREAMING-…; empty: the body's hash is what was signed
+    token: str = ""  # X-Amz-Security-Token
+
+    @property
+    def scope(self) -> str:
+        return f"{self.date}/{self.region}/{self.service}/aws4_request"
+
+    @property
+    def is_s3(self) -> bool:
+        return self.service in S3_FAMILY
+
+    @property
+    def streaming(self) -> bool:
+        """The body is aws-chunked: `chunked.decode` reads it."""
+        return self.payload.startswith("STREAMING-")
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether `verify` cannot do without the hash of the whole body."""
+        return not self.payload
+
+
+def parse_authorization(request: HttpRequest) -> Signature | None:
+    """What the request says about its signature; None when it has none (or another scheme: Bearer, Basic).
+
+    Raises:
+        IncompleteSignature, HeaderMalformed, QueryParametersError: something is missing or cannot be read.
+        UnsupportedSignature: SigV4a or SigV2.
+    """
+    authorization = request.headers.get("authorization")
+    query = request.query
+    signed_query = "X-Amz-" in query and ("X-Amz-Signature=" in query or "X-Amz-Algorithm=" in query)
+    if authorization is not None and authorization[:3] == "AWS":
+        if signed_query:
+            raise IncompleteSignature(
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "
+                "Signature query string parameter or the Authorization header should be specified"
+            )
+        return _from_header(request.headers, authorization)
+    if signed_query:
+        return _from_query(request, query)
+    if "AWSAccessKeyId=" in query and "Signature=" in query:
+        _refuse_v2()
+    return None
+
+
+def _from_header(headers: Headers, authorization: str) -> Signature:
+    algorithm, _, rest = authorization.partition(" ")
+    if algorithm != ALGORITHM:
+        _refuse_algorithm(algorithm)
+    credential = signed = given = ""
+    for part in rest.split(","):
+        part = part.strip(" ")
+        name, equals, value = part.partition("=")
+        if not equals:
+            if part:
+                raise IncompleteSignature(
+                    f"'{part}' not a valid key=value pair (missing equal-sign) in Authorization header: '{authorization}'."
+                )
+        elif name == "Credential":
+            credential = value
+        elif name == "SignedHeaders":
+            signed = value
+        elif name == "Signature":
+            given = value
+    index = headers.index()
+    timestamp = index.get("x-amz-date") or _from_http_date(index.get("date"))
+    if not (credential and signed and given and timestamp):
+        missing = [
+            f"Authorization header requires '{name}' parameter. "
+            for name, value in (("Credential", credential), ("Signature", given), ("SignedHeaders", signed))
+            if not value
+        ]
+        if not timestamp:
+            missing.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ")
+        raise IncompleteSignature("".join(missing) + f"Authorization={authorization}")
+    key, date, region, service = _split_credential(credential, timestamp)
+    payload = index.get("x-amz-content-sha256", "")
+    if service in S3_FAMILY and not payload:
+        raise HeaderMalformed("Missing required header for this request: x-amz-content-sha256")
+    if payload:
+        _check_payload(payload)
+    return Signature(
+        access_key_id=key,
+        date=date,
+        region=region,
+        service=service,
+        signed_headers=signed,
+        signature=given,
+        timestamp=timestamp,
+        signed_at=_epoch(timestamp, date),
+        payload=payload,
+        token=index.get("x-amz-security-token", ""),
+    )
+
+
+def _from_query(request: HttpRequest, query: str) -> Signature:
+    fields: dict[str, str] = {}
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if name.startswith("X-Amz-"):
+            if name in fields:
+                raise QueryParametersError(f"The query parameter {name} was given more than once.")
+            fields[name] = unquote_to_bytes(wire_bytes(value.replace("+", " "))).decode("latin-1")
+    algorithm = fields.get("X-Amz-Algorithm", "")
+    if algorithm and algorithm != ALGORITHM:
+        _refuse_algorithm(algorithm)
+    credential = fields.get("X-Amz-Credential", "")
+    is_s3 = credential.split("/")[-2:-1] in (["s3"], ["s3express"], ["s3-object-lambda"], ["s3-outposts"])
+    missing = [name for name in _QUERY_FIELDS if not fields.get(name) and (is_s3 or name != "X-Amz-Expires")]
+    if missing and is_s3:
+        raise QueryParametersError(
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
+            "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+        )
+    if missing:
+        names = ", ".join(f"'{name}'" for name in missing)
+        raise IncompleteSignature(f"AWS query-string parameters must include {names}. Re-examine the query-string parameters.")
+    timestamp = fields["X-Amz-Date"]
+    key, date, region, service = _split_credential(credential, timestamp)
+    payload = fields.get("X-Amz-Content-Sha256", "")
+    if is_s3:
+        payload = payload or request.headers.get("x-amz-content-sha256") or UNSIGNED
+    if payload:
+        _check_payload(payload)
+    return Signature(
+        access_key_id=key,
+        date=date,
+        region=region,
+        service=service,
+        signed_headers=fields["X-Amz-SignedHeaders"],
+        signature=fields["X-Amz-Signature"],
+        timestamp=timestamp,
+        signed_at=_epoch(timestamp, date),
+        expires=_expires(fields.get("X-Amz-Expires")),
+        presigned=True,
+        payload=payload,
+        token=fields.get("X-Amz-Security-Token", ""),
+    )
+
+
+def _split_credential(credential: str, timestamp: str) -> tuple[str, str, str, str]:
+    parts = credential.split("/")
+    if len(parts) != 5:
+        raise IncompleteSignature(
+            f"Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{credential}'"
+        )
+    key, date, region, service, terminator = parts
+    if terminator != "aws4_request":
+        raise BadSignature(f"Credential should be scoped with a valid terminator: 'aws4_request', not '{terminator}'.")
+    if not key or not region or not service:
+        raise IncompleteSignature(f"Credential has an empty element, got '{credential}'")
+    if not _TIMESTAMP.fullmatch(timestamp):
+        raise IncompleteSignature(f"Date must be in ISO-8601 'basic format'. Got '{timestamp}'. See http://en.wikipedia.org/wiki/ISO_8601")
+    if timestamp[:8] != date:
+        raise BadSignature(
+            f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+            f"'{date}' != '{timestamp[:8]}', from '{timestamp}'."
+        )
+    return key, date, region, service
+
+
+@functools.lru_cache(maxsize=64)
+def _midnight(date: str) -> int | None:
+    try:
+        return calendar.timegm(time.strptime(date, "%Y%m%d"))
+    except ValueError:
+        return None
+
+
+def _epoch(timestamp: str, date: str) -> float:
+    midnight = _midnight(date)
+    hour, minute, second = int(timestamp[9:11]), int(timestamp[11:13]), int(timestamp[13:15])
+    if midnight is None or hour > 23 or minute > 59 or second > 60:
+        raise IncompleteSignature(f"Date must be in ISO-8601 'basic format'. Got '{timestamp}'. See http://en.wikipedia.org/wiki/ISO_8601")
+    return float(midnight + hour * 3600 + minute * 60 + second)
+
+
+def _from_http_date(date: str | None) -> str:
+    """The Date header as a basic timestamp; empty when it is missing or cannot be read."""
+    if not date or _TIMESTAMP.fullmatch(date):
+        return date or ""
+    try:
+        parsed = parsedate(date)
+        return time.strftime("%Y%m%dT%H%M%SZ", parsed) if parsed else ""
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _expires(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise QueryParametersError("X-Amz-Expires should be a number")
+    if len(text) > 9 or int(text) > MAX_EXPIRES:
+        raise QueryParametersError(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"
+        )
+    return int(text)
+
+
+def _check_payload(payload: str) -> None:
+    if payload != UNSIGNED and not payload.startswith("STREAMING-") and not _SHA256.fullmatch(payload):
+        raise PayloadHashInvalid(
+            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, or a valid sha256 value."
+        )
+
+
+def _refuse_algorithm(algorithm: str) -> NoReturn:
+    if algorithm.startswith("AWS4-ECDSA-P256-SHA256"):
+        raise UnsupportedSignature(f"Cloudstead does not verify {ALGORITHM_V4A} (SigV4a) signatures. Please use {ALGORITHM}.")
+    if algorithm in ("AWS", "AWS3", "AWS3-HTTPS"):
+        _refuse_v2()
+    raise IncompleteSignature(f"Unsupported AWS 'algorithm': '{algorithm}'")
+
+
+def _refuse_v2() -> NoReturn:
+    raise UnsupportedSignature(f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.")
+
+
+def wire_bytes(text: str) -> bytes:
+    """The bytes that `text`, decoded from the wire as latin-1, was."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:  # only in a request that never was on a wire
+        return text.encode()
