@@ -30,7 +30,21 @@ class Authorizer(Protocol):
         """Raises AccessDenied when policies refuse the call."""
 
     def require(self, ctx: Context, action: str, resource: str, conditions: Mapping[str, ConditionValue]) -> None:
-        """Raises AccessDenied when policies refuse a further action that a call implies, such as iam:PassRole."""
+        """Raises AccessDenied when policies refuse a further action that a call implies, such as iam:PassRole.
+
+        Args:
+            resource: an ARN or "*"; empty when it is not known, and then any that the policies name is taken for it.
+        """
+
+    def admit(
+        self, ctx: Context, action: str, resource: str, policy: str | None, conditions: Mapping[str, ConditionValue], *, provider: str = ""
+    ) -> None:
+        """Raises AccessDenied unless a policy of the resource lets the caller in: the trust policy of a role.
+
+        Args:
+            policy: its document; None when there is no such resource.
+            provider: the identity provider that vouches for a caller who has no other identity.
+        """
 
 
 class Companion(Protocol):
@@ -170,6 +184,23 @@ class Context:
         """
         if self.cloud.authorizer is not None:
             self.cloud.authorizer.require(self, action, resource, conditions or {})
+
+    def admit(
+        self,
+        action: str,
+        resource: str,
+        policy: str | None,
+        conditions: Mapping[str, ConditionValue] | None = None,
+        *,
+        provider: str = "",
+    ) -> None:
+        """Refuse the call unless the resource's own policy lets its caller in, as `Authorizer.admit`.
+
+        Raises:
+            AccessDenied
+        """
+        if self.cloud.authorizer is not None:
+            self.cloud.authorizer.admit(self, action, resource, policy, conditions or {}, provider=provider)
 
     def replace(
         self, *, identity: Identity | None = None, account: str = "", region: str = "", via: tuple[str, ...] | None = None

@@ -22,7 +22,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     access_key_id: str = ""
     principal_arn: str = ""  # whose policies count: the user's or the role's IAM ARN; the same as arn for a user
-    session_policies: tuple[str, ...] = ()  # JSON documents passed to AssumeRole or GetFederationToken
+    session_policies: tuple[str, ...] = ()  # passed to AssumeRole or GetFederationToken: JSON documents, and ARNs of managed policies
     session_tags: tuple[tuple[str, str], ...] = ()
     issued_at: float = 0.0  # when a temporary session began
     mfa: bool = False
