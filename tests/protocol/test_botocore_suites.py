@@ -22,7 +22,20 @@ from cloudstead.kernel.errors import ServiceError
 
 REQUEST_ID = "f7a4e2d0-9c1b-4a7e-8d35-0123456789ab"
 
-CANNOT_APPLY: dict[str, str] = {}
+TOKEN = "the client fills in the idempotency token: what it sends has one, what it was given has none"
+NOT_SENT = "the client leaves an empty collection out, so nobody can tell it from none"
+AMBIGUOUS = "botocore takes two flattened lists for one, since it looks at the name of their members only; its own run leaves the case out"
+
+CANNOT_APPLY: dict[str, str] = {
+    "input/ec2:Ec2ProtocolIdempotencyTokenAutoFill": TOKEN,
+    "input/query:QueryProtocolIdempotencyTokenAutoFill": TOKEN,
+    "legacy/input/ec2:8-1": TOKEN,
+    "legacy/input/query:12-1": TOKEN,
+    "input/ec2:Ec2EmptyQueryLists": NOT_SENT,
+    "input/query:QueryEmptyQueryMaps": NOT_SENT,
+    "output/ec2:Ec2XmlLists": AMBIGUOUS,
+    "output/query:QueryXmlLists": AMBIGUOUS,
+}
 
 INPUTS = {case.id: case for case in cases("input")}
 OUTPUTS = {case.id: case for case in cases("output")}
@@ -67,25 +80,28 @@ def answered(case: Case) -> None:
 
 
 def refused(case: Case) -> None:
-    """botocore's parser makes of our error what the case says, code, message and members."""
-    model = case.model()
-    shape = case.given["errors"][0]["shape"]
-    members = {name: value for name, value in case.case["error"].items() if name.lower() != "message"}
-    message = next((value for name, value in case.case["error"].items() if name.lower() == "message"), case.case.get("errorMessage") or "")
-    values = {model.field(shape, name).name: struct(model, model.shapes[shape]["members"][name], value) for name, value in members.items()}
-    kind = model.error_class(shape)
-    assert kind is not None
-    if case.case["errorCode"] not in (kind.code, kind.query_code):  # an error that the model does not have
-        kind = type("Unmodelled", (ServiceError,), {"code": case.case["errorCode"], "status": case.case["response"]["status_code"]})
-    raised = kind(message, **values)
+    """botocore's parser makes of our error what the case says: code, message and members."""
+    model, code, status = case.model(), case.case["errorCode"], case.case["response"]["status_code"]
+    given = case.case["error"]
+    message = next((value for name, value in given.items() if name.lower() == "message"), case.case.get("errorMessage") or "")
+    members = {name: value for name, value in given.items() if name.lower() != "message"}
+    shape = next((name for name, shape in model.shapes.items() if code in (name, shape.get("error", {}).get("code"))), None)
+    if shape is None:  # an error that the model does not have
+        raised = type("Unmodelled", (ServiceError,), {"code": code, "status": status})(message)
+    else:
+        kind = model.error_class(shape)
+        assert kind is not None
+        references = model.shapes[shape]["members"]
+        raised = kind(message, **{model.field(shape, name).name: struct(model, references[name], value) for name, value in members.items()})
     response = response_dict(protocol(case.protocol).error(model, raised, REQUEST_ID), case.operation)
-    assert response["status_code"] == case.case["response"]["status_code"]
+    assert response["status_code"] == status
     parsed = botocore_parse(case, response)
-    assert parsed["Error"]["Code"] == case.case["errorCode"]
+    assert parsed["Error"]["Code"] == code
     assert (parsed["Error"]["Message"] or "") == message
     assert parsed["ResponseMetadata"]["RequestId"] == REQUEST_ID
-    modelled = settle({**parser_of(case).parse(response, BotocoreModel(case.model_dict).shape_for(shape))})
-    assert {name: modelled.get(name) for name in members} == members
+    if shape is not None:
+        modelled = settle(parser_of(case).parse(response, BotocoreModel(case.model_dict).shape_for(shape)))
+        assert {name: modelled.get(name) for name in members} == members
 
 
 def parser_of(case: Case) -> Any:

@@ -64,7 +64,15 @@ def hostile(draw: st.DrawFn, name: str) -> tuple[Case, HttpRequest, bytes, Mappi
 
 
 COMPILED: dict[str, Any] = {case.id: case.model() for name in PROTOCOLS for case in CASES[name]}
-PARSERS = {case.id: protocol(name).parser(COMPILED[case.id], case.operation) for name in PROTOCOLS for case in CASES[name]}
+
+
+def parse(case: Case, request: HttpRequest, body: bytes, labels: Mapping[str, str]) -> Request:
+    return protocol(case.protocol).parser(COMPILED[case.id], case.operation)(request, body, labels)
+
+
+def parse_in(identifier: str, request: HttpRequest, body: bytes) -> Any:
+    case = next(case for name in PROTOCOLS for case in CASES[name] if case.id == identifier)
+    return parse(case, request, body, {})
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -74,11 +82,11 @@ def test_no_input_breaks_a_codec(name: str) -> None:
     def check(given_request: tuple[Case, HttpRequest, bytes, Mapping[str, str]]) -> None:
         case, request, body, labels = given_request
         try:
-            parsed = PARSERS[case.id](request, body, labels)
+            parsed = parse(case, request, body, labels)
         except ServiceError as error:
-            assert 400 <= error.status < 500, error
-            response = protocol(name).error(COMPILED[case.id], error, "id")
-            assert response.status == error.status
+            parsed, response = None, protocol(name).error(COMPILED[case.id], error, "id")
+        if parsed is None:
+            assert 400 <= response.status < 500
             assert response.body
         else:
             assert isinstance(parsed, Request)
@@ -90,23 +98,23 @@ def test_a_bomb_of_entities_is_refused() -> None:
     bomb = b'<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]><XmlListsRequest>&b;</XmlListsRequest>'
     for body in (bomb, b"\xef\xbb\xbf" + bomb, bomb.decode().encode("utf-16"), b"<?xml version='1.0' encoding='utf-7'?>" + bomb):
         with pytest.raises(ServiceError) as refusal:
-            PARSERS["input/rest-xml:XmlLists"](HttpRequest.of("PUT", "/XmlLists"), body, {})
+            parse_in("input/rest-xml:XmlLists", HttpRequest.of("PUT", "/XmlLists"), body)
         assert refusal.value.code == "MalformedXML"
 
 
 def test_deep_xml_is_refused() -> None:
     for depth in (101, 200_000):
         with pytest.raises(ServiceError, match="nested"):
-            PARSERS["input/rest-xml:RecursiveShapes"](HttpRequest.of("PUT", "/RecursiveShapes"), b"<a>" * depth + b"</a>" * depth, {})
+            parse_in("input/rest-xml:RecursiveShapes", HttpRequest.of("PUT", "/RecursiveShapes"), b"<a>" * depth + b"</a>" * depth)
 
 
 def test_a_huge_index_makes_no_huge_list() -> None:
     form = b"Action=QueryLists&ListArg.member.999999999=b&ListArg.member.7=a"
-    parsed = PARSERS["input/query:QueryLists"](HttpRequest.of("POST", "/"), form, {})
+    parsed = parse_in("input/query:QueryLists", HttpRequest.of("POST", "/"), form)
     assert parsed.list_arg == ["a", "b"]
 
 
 def test_a_deeply_nested_name_is_refused_or_passed_over_quickly() -> None:
     name = b"Nested" + b".RecursiveArg" * 20_000 + b".StringArg=x"
     with pytest.raises(ServiceError):
-        PARSERS["input/query:NestedStructures"](HttpRequest.of("POST", "/"), name, {})
+        parse_in("input/query:NestedStructures", HttpRequest.of("POST", "/"), name)

@@ -25,6 +25,7 @@ OPERATION_KEYS = (
     "authtype",
     "auth",
     "unsignedPayload",
+    "requestcompression",
 )
 SHAPE_KEYS = (
     "type", "required", "members", "member", "key", "value", "enum", "min", "max", "pattern", "payload", "error", "exception", "fault",

@@ -9,6 +9,7 @@ import importlib
 from functools import cache
 
 from cloudstead.edge.http.messages import HttpResponse
+from cloudstead.edge.protocols.compression import decompressing
 from cloudstead.edge.protocols.model import Parser, Protocol, Serializer, ServiceModel
 from cloudstead.kernel.errors import ServiceError
 
@@ -33,7 +34,10 @@ class Compiled(Protocol):
         key = (self._name, operation, "parser")
         found: Parser | None = model.compiled.get(key)
         if found is None:
-            found = model.compiled[key] = self._codec.parser(model, operation)
+            found = self._codec.parser(model, operation)
+            if "requestcompression" in model.operations[operation]:
+                found = decompressing(found)
+            model.compiled[key] = found
         return found
 
     def serializer(self, model: ServiceModel, operation: str) -> Serializer:

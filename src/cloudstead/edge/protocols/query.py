@@ -27,6 +27,7 @@ Parameters: TypeAlias = list[tuple[str, str]]
 Reader: TypeAlias = Callable[[Parameters], Any]
 
 MAX_INDEX_DIGITS = 9
+MAX_PARTS = 60  # of a name; shapes that hold themselves have no other bound
 
 
 def decode_form(form: bytes) -> Parameters:
@@ -117,6 +118,8 @@ class FormReaders:
                         problem.path.append(head)
                         raise
                 elif head in others:
+                    if rest.count(".") > MAX_PARTS:
+                        raise MalformedRequest("The name of a parameter has too many parts.")
                     groups.setdefault(head, []).append((rest, text))
                 elif head:
                     self.unknown(name)
