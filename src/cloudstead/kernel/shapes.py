@@ -19,7 +19,7 @@ from typing import Annotated, ClassVar, TypeAlias
 
 import msgspec
 
-Timestamp: TypeAlias = Annotated[float, msgspec.Meta(extra={"timestamp": True})]
+Timestamp: TypeAlias = Annotated[float, msgspec.Meta(ge=-62135596800.0, lt=253402300800.0)]  # the years 1 to 9999
 """Seconds since 1970-01-01T00:00:00Z. The protocols turn it into and out of each wire format."""
 
 Int32: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
