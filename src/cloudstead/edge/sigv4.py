@@ -237,6 +237,9 @@ def _stamp(seconds: float) -> str:
 
 
 __all__ = [
+    "EMPTY_SHA256",
+    "MISMATCH",
+    "S3_MISMATCH",
     "Signature",
     "body_sha256",
     "parse_authorization",

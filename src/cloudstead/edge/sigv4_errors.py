@@ -68,3 +68,15 @@ class ChecksumMismatch(_WithText):
     """A trailing checksum that the body does not have."""
 
     code, json_code, status = "BadDigest", "BadDigest", 400
+
+
+class TrailerMalformed(_WithText):
+    """Trailers that x-amz-trailer does not announce, or the other way round."""
+
+    code, json_code, status = "MalformedTrailerError", "MalformedTrailerError", 400
+    text = "The request contained trailing data that was not well-formed or did not conform to our published schema."
+
+
+class MissingDecodedLength(_WithText):
+    code, json_code, status = "MissingContentLength", "MissingContentLength", 411
+    text = "You must provide the Content-Length HTTP header."
