@@ -58,6 +58,9 @@ class RandomValues:
             except Impossible:
                 if name in required or shape.get("union"):
                     raise
+        if not found and depth and names:  # forms cannot say that there is a structure with nothing in it
+            name = self.random.choice(list(shape["members"]))
+            found[name] = self.value(shape["members"][name], depth + 1)
         return found
 
     def _list(self, shape: Shape, depth: int) -> list[Any]:
@@ -91,8 +94,8 @@ class RandomValues:
         tree = parser.parse(pattern)
         for most in (low + 3, low + 12, 2 * low + 40, 8):
             for _ in range(25):
-                text = "".join(self._pieces(tree, max(1, most), low))
-                if low <= len(text) <= high and compiled.search(text) and text == text.strip() and text:
+                text = "".join(self._pieces(tree, max(1, most), low)).strip()  # headers lose blanks at their ends
+                if low <= len(text) <= high and compiled.search(text) and text:
                     return text
         raise Impossible(pattern)
 
@@ -127,15 +130,20 @@ class RandomValues:
         if items[0][0] is constants.NEGATE:
             refused = re.compile(self._class_of(items[1:]))
             return next(char for char in self.random.sample(LETTERS + "-_ .", 66) if not refused.match(char))
-        choices = [item for item in items if not (item[0] is constants.RANGE and item[1][0] > 0x2FFF)] or items
-        operation, argument = self.random.choice(choices)
+        printable = [item for item in items if "!" <= self._first(item) <= "~" or self._first(item) == " "]
+        operation, argument = self.random.choice(printable if printable and self.random.random() < 0.95 else items)
         if operation is constants.LITERAL:
             return chr(argument)
         if operation is constants.RANGE:
             low, high = argument
-            low = max(low, 0x20) if high >= 0x20 else low
-            return chr(self.random.randint(low, min(high, max(low, 0x7E))))
+            if high >= 0x20 and low < 0x7F:  # the readable part of it
+                low, high = max(low, 0x20), min(high, 0x7E)
+            return chr(self.random.randint(low, min(high, low + 0x200)))
         return self._category(argument)
+
+    def _first(self, item: Any) -> str:
+        operation, argument = item
+        return chr(argument) if operation is constants.LITERAL else chr(argument[0]) if operation is constants.RANGE else "a"
 
     def _class_of(self, items: list[Any]) -> str:
         parts = []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
 from botocore.model import OperationModel
 from botocore.model import ServiceModel as BotocoreModel
 from botocore.parsers import PROTOCOL_PARSERS
@@ -20,6 +23,7 @@ from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import protocol
 from cloudstead.edge.protocols.model import ServiceModel
 
+ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 6
 REQUEST_ID = "f7a4e2d0-9c1b-4a7e-8d35-0123456789ab"
 
@@ -39,8 +43,8 @@ class Service:
         self.shapes = wire["shapes"]
         self.operations = list(wire["operations"])
         self.protocols = [name for name in wire["metadata"]["protocols"] if name in PROTOCOL_PARSERS]
-        # botocore's own model would do, were it not for our corrections; the cut one is in the same format
-        self.botocore = BotocoreModel(wire, name)
+        name_there = tomllib.loads((ROOT / "models" / f"{name}.toml").read_text())["botocore"]
+        self.botocore = BotocoreModel(Loader().load_service_model(name_there, "service-2"), name_there)
 
     def operation(self, name: str) -> OperationModel:
         return self.botocore.operation_model(name)
