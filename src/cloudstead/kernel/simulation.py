@@ -46,6 +46,7 @@ import msgspec
 
 from cloudstead.kernel import ids
 from cloudstead.kernel.clock import NEW_YEAR_2026, VirtualClock, VirtualTimer
+from cloudstead.kernel.simulated_daemon import Daemon, Down, Life, current_life, is_dead, make_stillborn, make_task
 from cloudstead.kernel.virtual_loop import VirtualLoop
 
 T = TypeVar("T")
@@ -58,10 +59,6 @@ class InjectedFault(Exception):
     """An action failed because the simulation wanted it to."""
 
 
-class Down(ConnectionError):
-    """The daemon did not answer."""
-
-
 class Fault(msgspec.Struct, frozen=True):
     """What may go wrong with an action. Each is a probability, tried on its own."""
 
@@ -71,71 +68,6 @@ class Fault(msgspec.Struct, frozen=True):
     duplicate: float = 0.0  # it is done twice
     delay: float = 0.0
     seconds: tuple[float, float] = (0.1, 30.0)  # of a delay
-
-
-class Life:
-    """One life of a daemon, from its boot to its crash."""
-
-    def __init__(self, daemon: Daemon, context: contextvars.Context) -> None:
-        self.daemon = daemon
-        self.context = context  # whatever runs in it, or in a copy of it, ends with this life
-        self.alive = True
-        self.tasks: dict[asyncio.Task[Any], None] = {}
-        self.calls: dict[asyncio.Future[Any], None] = {}  # of clients who wait for an answer
-
-
-_life: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
-
-
-class Daemon:
-    """A process that may be killed, and is started again. What `boot` reaches of the world stays; all else it made is gone."""
-
-    def __init__(self, simulation: Simulation, boot: Callable[[], Coroutine[Any, Any, None]], name: str, down: tuple[float, float]) -> None:
-        self.name = name
-        self.lives = 0
-        self._simulation = simulation
-        self._boot = boot
-        self._down = down
-        self._current: Life | None = None
-
-    def start(self) -> None:
-        self.lives += 1
-        self._current = life = Life(self, self._simulation.outside.copy())
-        self._simulation.record(f"{self.name} starts", self.lives)
-        life.context.run(_life.set, life)
-        life.context.run(self._simulation.task, self._boot(), f"{self.name} {self.lives}")
-
-    async def call(self, handler: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """Have the daemon do something and wait for its answer, as a client does.
-
-        Raises:
-            Down: it is not there, or died before it answered. What was asked for may have been done all the same.
-        """
-        life = self._current
-        if life is None:
-            raise Down(f"{self.name} does not run")
-        task = life.context.copy().run(asyncio.ensure_future, handler(*args))
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        life.calls[answer] = None
-        task.add_done_callback(lambda task: _pass_on(task, answer))
-        try:
-            return await answer
-        finally:
-            life.calls.pop(answer, None)
-
-    def crash(self) -> None:
-        """Die here and now; start again after a while."""
-        life = self._current
-        if life is None:
-            return
-        self._simulation.record(f"{self.name} dies", self.lives)
-        self._current = None
-        life.alive = False
-        self._simulation.bury(life)
-        for answer in life.calls:
-            if not answer.done():
-                answer.set_exception(Down(f"{self.name} died"))
-        self._simulation.later(self._simulation.random.uniform(*self._down), self.start)
 
 
 class Simulation:
@@ -158,10 +90,10 @@ class Simulation:
         self._awaited: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
         self._dead: list[Life] = []
         self._loop = VirtualLoop(self.clock, Random(f"{seed} order"))
-        self._loop.is_dead = _is_dead
+        self._loop.is_dead = is_dead
         self._loop.on_turn = self._turn
         self._loop.after_step = self._after_step
-        self._loop.set_task_factory(_make_task)
+        self._loop.set_task_factory(make_task)
         self._loop.set_exception_handler(self._unhandled)
 
     # -- for scenarios
@@ -302,10 +234,10 @@ class Simulation:
 
     def bury(self, life: Life) -> None:
         self._dead.append(life)
-        self.clock.cancel_where(lambda timer: timer.context.get(_life) is life)
+        self.clock.cancel_where(lambda timer: timer.context.get(current_life) is life)
 
     async def _die(self) -> None:
-        life = _life.get()
+        life = current_life.get()
         if life is None or not life.alive:
             return
         life.daemon.crash()
@@ -351,10 +283,13 @@ class Simulation:
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:
             task.cancel()
-        self._loop.turns = 0
+        self._loop.revive()
         try:
             if tasks:
-                self._loop.run_until_complete(asyncio.wait(tasks, timeout=DAY))
+                rest = self._loop.create_task(asyncio.wait(tasks, timeout=DAY))
+                self._loop.set_task_factory(make_stillborn)
+                self._loop.run_until_complete(rest)
+            self._loop.set_task_factory(None)
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._loop.close()
@@ -367,27 +302,4 @@ def seeds(count: int) -> list[int]:
     return list(range(int(os.environ.get("CLOUDSTEAD_SEEDS", count))))
 
 
-def _is_dead(context: contextvars.Context) -> bool:
-    life = context.get(_life)
-    return life is not None and not life.alive
-
-
-def _pass_on(task: asyncio.Task[T], answer: asyncio.Future[T]) -> None:
-    if answer.done():
-        return
-    if task.cancelled():
-        answer.cancel()
-    elif (error := task.exception()) is not None:
-        answer.set_exception(error)
-    else:
-        answer.set_result(task.result())
-
-
-def _make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-    task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
-    context: contextvars.Context | None = options.get("context")
-    life = context.get(_life) if context is not None else _life.get()
-    if life is not None:  # the event loop itself holds tasks only weakly
-        life.tasks[task] = None
-        task.add_done_callback(lambda task: life.tasks.pop(task, None))
-    return task
+__all__ = ["DAY", "HOUR", "MINUTE", "Daemon", "Down", "Fault", "InjectedFault", "Simulation", "seeds"]

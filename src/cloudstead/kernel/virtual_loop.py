@@ -44,6 +44,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self._clock = clock
         self._random = random
+        self._dropped: list[Any] = []  # steps that were not taken, because their task was dead
         self.turns = 0  # since time last moved
         clock.fire = self._fire
         self.is_dead: Callable[[contextvars.Context], bool] = lambda context: False  # whether what runs in this context is to run no more
@@ -68,6 +69,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             done.set_exception(error)
         return done
 
+    def revive(self) -> None:
+        """Take the dropped steps after all: without its step a task cannot even be cancelled. For cleaning up at the end."""
+        self.turns = 0
+        self._ready.extend(self._dropped)
+        self._dropped.clear()
+
     def _fire(self, timer: VirtualTimer) -> None:
         callback, args = timer.callback, timer.args
         timer.cancel()
@@ -88,16 +95,21 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         try:
             for handle in turn:
                 ran += 1
-                if not handle._cancelled and not self.is_dead(handle._context):
-                    handle._run()
-                    self.after_step()
+                if handle._cancelled:
+                    continue
+                if self.is_dead(handle._context):
+                    if _is_step(handle):
+                        self._dropped.append(handle)
+                    continue
+                handle._run()
+                self.after_step()
         finally:
             self._ready.extendleft(reversed(turn[ran:]))  # nothing is lost when a check after a step ends the run
 
     def _shuffle(self, turn: list[Any]) -> None:
         if len(turn) < 2:
             return
-        places = [place for place, handle in enumerate(turn) if isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)]
+        places = [place for place, handle in enumerate(turn) if _is_step(handle)]
         shuffled = [turn[place] for place in places]
         self._random.shuffle(shuffled)
         for place, handle in zip(places, shuffled, strict=True):
@@ -113,6 +125,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             if not events and not self._ready:
                 raise Deadlock("every task waits and no timer is set")
         self._process_events(events)  # type: ignore[attr-defined]
+
+
+def _is_step(handle: Any) -> bool:
+    return isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)
 
 
 class _LoopTimer(asyncio.TimerHandle):
