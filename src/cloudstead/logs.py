@@ -1,4 +1,4 @@
-"""Where the log goes and how its lines look.
+"""Where the log goes.
 
 Everything is written to standard error: the log of calls, the warnings, the traceback of a crash. In the foreground that is the terminal. In the
 background standard error *is* the log file, so that nothing can be lost between the two, and a thread renames the file when it has grown, and
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,25 +16,6 @@ from pathlib import Path
 MAX_BYTES = 16 << 20
 KEPT = 3  # daemon.log.1 … daemon.log.3
 _LOOK_EVERY = 2.0  # seconds
-
-
-class LineFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.000Z warning cloudstead.edge the message`, as the lines of calls begin."""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
-
-    def format(self, record: logging.LogRecord) -> str:
-        record.levelname = record.levelname.lower()
-        return super().format(record)
-
-
-def configure(level: str) -> None:
-    """Send the standard library's logging to standard error; once a process."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("asyncio").setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def open_log(path: Path) -> int:

@@ -71,7 +71,6 @@ def _check(settings: Settings) -> None:
 
 def _run(settings: Settings) -> int:
     """Be the daemon."""
-    logs.configure(settings.log_level)
     from cloudstead.daemon import run  # here, so that no other command pays for it
 
     try:
