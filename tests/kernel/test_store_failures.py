@@ -143,7 +143,7 @@ def test_a_full_disk_that_is_freed_takes_writes_again(tmp_path: Path) -> None:
         await store.settled()
         pages = backend._writer.execute("PRAGMA page_count").fetchone()[0]
         backend._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable):  # noqa: PT012
             for number in range(100):
                 write(store, f"{number}" + "x" * 3000)
                 await store.settled()
