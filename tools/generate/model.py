@@ -26,6 +26,7 @@ OPERATION_KEYS = (
     "auth",
     "unsignedPayload",
     "requestcompression",
+    "requestcompression",
 )
 SHAPE_KEYS = (
     "type", "required", "members", "member", "key", "value", "enum", "min", "max", "pattern", "payload", "error", "exception", "fault",

@@ -116,3 +116,10 @@ def _headers(item: Struct, headers: list[tuple[str, str, str]]) -> Iterable[tupl
         value = getattr(item, attribute)
         if value is not None:
             yield name, Timestamp(value) if kind == "timestamp" else value
+
+
+async def with_initial_response(initial: bytes, content_type: str, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A stream of the RPC protocols: the output's other members go first, in an event of their own."""
+    yield eventstream.event("initial-response", initial, content_type)
+    async for frame in events:
+        yield frame

@@ -7,14 +7,14 @@ https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
 
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.protocols import eventstream
-from cloudstead.edge.protocols.events import EventWriter
+from cloudstead.edge.protocols.events import EventWriter, with_initial_response
 from cloudstead.edge.protocols.model import Parser, Protocol, Raw, Serializer, ServiceModel, Shape, build
 from cloudstead.edge.protocols.values import Readers, Writers
 from cloudstead.kernel.errors import CommonError, MalformedRequest, ServiceError, ValidationFailed
@@ -165,13 +165,9 @@ class JsonProtocol(Protocol):
             lambda error: encode(error_members(model, error, Writers)),
         )
 
-        async def frames(response: Response) -> AsyncIterator[bytes]:
-            yield eventstream.event("initial-response", write_initial(response), content_type)
-            async for frame in events.frames(getattr(response, attribute)):
-                yield frame
-
         def serialize(response: Response, request_id: str) -> HttpResponse:
-            return HttpResponse(200, [("x-amzn-RequestId", request_id), ("Content-Type", eventstream.CONTENT_TYPE)], frames(response))
+            frames = with_initial_response(write_initial(response), content_type, events.frames(getattr(response, attribute)))
+            return HttpResponse(200, [("x-amzn-RequestId", request_id), ("Content-Type", eventstream.CONTENT_TYPE)], frames)
 
         return serialize
 
