@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from cloudstead.edge.http.messages import Headers, HttpRequest
 from cloudstead.edge.sigv4_claims import S3_FAMILY, Signature, parse_authorization, wire_bytes
-from cloudstead.edge.sigv4_errors import ContentHashMismatch, HeadersNotSigned, RequestExpired, RequestTimeTooSkewed
+from cloudstead.edge.sigv4_errors import ContentHashMismatch, HeaderMalformed, HeadersNotSigned, RequestExpired, RequestTimeTooSkewed
 from cloudstead.kernel.errors import BadSignature, MissingAuthentication, SignatureExpired
 
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
@@ -76,7 +76,7 @@ def verify(
     payload = signature.payload
     if not payload:
         if body_sha256 is None:
-            raise ValueError("this signature covers the body: its hash is needed")
+            raise HeaderMalformed("A request whose body is streamed must be signed with x-amz-content-sha256.")
         payload = body_sha256
     elif body_sha256 is not None and payload != body_sha256 and len(payload) == 64:
         raise ContentHashMismatch() if is_s3 else BadSignature(MISMATCH)

@@ -61,6 +61,11 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
         """Whether `verify` cannot do without the hash of the whole body."""
         return not self.payload
 
+    @property
+    def covers_body(self) -> bool:
+        """Whether a hash of the whole body was signed: it must be checked, in `verify` or while the body is read (`chunked.checked`)."""
+        return not self.payload or len(self.payload) == 64
+
 
 def parse_authorization(request: HttpRequest) -> Signature | None:
     """What the request says about its signature; None when it has none (or another scheme: Bearer, Basic).
