@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import heapq
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, Protocol
 
 NEW_YEAR_2026 = 1_767_225_600.0  # where virtual time begins unless told otherwise: 2026-01-01T00:00:00Z
@@ -145,15 +145,8 @@ class VirtualClock:
     def call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> VirtualTimer:
         return self.schedule(self._elapsed + seconds, callback, args)
 
-    @contextlib.asynccontextmanager
-    async def timeout(self, seconds: float | None) -> AsyncIterator[object]:
-        async with asyncio.timeout(None) as scope:
-            timer = None if seconds is None else self.call_later(seconds, scope.reschedule, float("-inf"))  # a deadline long past: now
-            try:
-                yield scope
-            finally:
-                if timer is not None:
-                    timer.cancel()
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
+        return _VirtualTimeout(self, seconds)
 
     def schedule(
         self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None = None
@@ -194,6 +187,29 @@ class VirtualClock:
         while (due := self.next_timer()) is not None and due <= target:
             self.step()
         self._elapsed = target
+
+
+class _VirtualTimeout:
+    """asyncio's timeout, told by a timer of the clock that it is over."""
+
+    __slots__ = ("_clock", "_scope", "_seconds", "_timer")
+
+    def __init__(self, clock: VirtualClock, seconds: float | None) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._scope = asyncio.timeout(None)
+        self._timer: VirtualTimer | None = None
+
+    async def __aenter__(self) -> asyncio.Timeout:
+        await self._scope.__aenter__()
+        if self._seconds is not None:
+            self._timer = self._clock.call_later(self._seconds, self._scope.reschedule, float("-inf"))  # a deadline long past: now
+        return self._scope
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._scope.__aexit__(kind, error, trace)  # raises TimeoutError
 
 
 def _call(timer: VirtualTimer) -> None:
