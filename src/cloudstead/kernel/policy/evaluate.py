@@ -83,7 +83,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     principal: Principal
     action: str
-    resource: str  # an ARN, or "*"
+    resource: str  # an ARN, or "*"; empty when it is not known
     context: Context
     resource_account: str  # whose the resource is; the caller's own when it has none
     resource_policy: Source | None = None

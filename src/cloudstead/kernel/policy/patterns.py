@@ -111,7 +111,7 @@ def glob(parts: Iterable[Token], any_character: str = ".") -> str:
 
 
 def arn(parts: Iterable[Token]) -> str:
-    """Like `glob`, but a wildcard stays within its part of the ARN. A pattern of fewer than six parts is taken as plain text."""
+    """Like `glob`, but a wildcard stays within its part of the ARN. In the last part of the pattern it stands for all the rest."""
     segments: list[list[Token]] = [[]]
     for token in parts:
         if not isinstance(token, str):
@@ -122,8 +122,6 @@ def arn(parts: Iterable[Token]) -> str:
                 segments.append([])
             if piece:
                 segments[-1].append(piece)
-    if len(segments) <= _ARN_COLONS:
-        return glob([piece for index, segment in enumerate(segments) for piece in ([":"] if index else []) + segment])
     return ":".join([*(glob(segment, "[^:]") for segment in segments[:-1]), glob(segments[-1])])
 
 

@@ -1,7 +1,7 @@
 """Whose key it is, and which policies bind its owner: IAM's two answers to the edge.
 
-`Keys` is the CredentialSource that signatures are checked against; `Policies` is the PolicySource that calls are judged by. Both only read rows
-(and write, now and then, that a key was used).
+`Keys` is the CredentialSource that signatures are checked against; `Policies` is the PolicySource that calls are judged by; `IamCredentials` is
+both, for the daemon to wire. They only read rows (and write, now and then, that a key was used).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ USE_IS_WRITTEN_AFTER: Final = 900.0  # seconds: how much of a "last used" a cras
 _REMEMBERED: Final = 4096  # callers whose policies are kept compiled
 
 
-def ensure_root_key(store: Store, account: str = identities.DEFAULT_ACCOUNT, *, now: float) -> AccessKey:
-    """The root user's first access key; made when the account has none. What `cloudstead up` writes into the AWS profile."""
-    for key in store.table(ACCESS_KEYS).scan((account, ""), index="by_user"):
-        if key.status == "Active":
-            return key
-    with store.transaction() as tx:
-        return tx.insert(ACCESS_KEYS, new_key(account, "", now))
+def register_root_key(store: Store, access_key_id: str, secret_access_key: str, *, now: float) -> None:
+    """Make the key that the data directory holds (the one in the AWS profile that `cloudstead env` writes) the root user's."""
+    if store.table(ACCESS_KEYS).find("by_id", (access_key_id,)) is None:
+        account = identities.DEFAULT_ACCOUNT
+        key = AccessKey(account=account, access_key_id=access_key_id, secret_access_key=secret_access_key, created=now)
+        with store.transaction() as tx:
+            tx.insert(ACCESS_KEYS, key)
 
 
 def new_key(account: str, user: str, now: float) -> AccessKey:
@@ -136,6 +136,18 @@ def _identity(key: AccessKey, user: User | None) -> Identity:
     )
 
 
+class IamCredentials:
+    """What the edge needs of IAM."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        keys = Keys.of(cloud)
+        policies = Policies.of(cloud)
+        self.find = keys.find
+        self.used = keys.used
+        self.policies_of = policies.policies_of
+        self.tags_of = policies.tags_of
+
+
 class Gathered(msgspec.Struct, frozen=True):
     """What was found for a caller, and the rows that it was found in: as long as they are still the same objects, it holds."""
 
@@ -156,6 +168,15 @@ class Policies:
         self._managed = store.table(POLICIES)
         self._known: dict[str, Gathered] = {}
         self._sessions: dict[tuple[str, ...], Layer] = {}
+
+    @classmethod
+    def of(cls, cloud: Cloud) -> Policies:
+        """The one of this cloud."""
+        known = cloud.parts.get("iam.policies")
+        if known is None:
+            known = cloud.parts["iam.policies"] = cls(cloud.store)
+        assert isinstance(known, Policies)
+        return known
 
     def policies_of(self, identity: Identity) -> PolicySet:
         """All policies of a caller; the root user and services have none."""
