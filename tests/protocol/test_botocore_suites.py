@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.eventstream import EventStream
 from botocore.model import OperationModel
 from botocore.model import ServiceModel as BotocoreModel
 from botocore.parsers import PROTOCOL_PARSERS
@@ -121,7 +122,7 @@ def settle(value: Any) -> Any:
     """What botocore parsed, in the suites' terms: bytes as text, special floats by name, event streams as lists."""
     if isinstance(value, dict):
         return {name: settle(item) for name, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, EventStream)):
         return [settle(item) for item in value]
     if isinstance(value, bytes):
         return value.decode()

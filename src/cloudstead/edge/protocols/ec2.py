@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msgspec import ValidationError
+from msgspec import ValidationError, convert
 
 from cloudstead.edge.http.messages import HttpResponse
 from cloudstead.edge.protocols import xml
 from cloudstead.edge.protocols.model import Raw, Serializer, ServiceModel, Shape
 from cloudstead.edge.protocols.query import FormReaders, QueryProtocol, error_element
 from cloudstead.edge.protocols.text import MILLISECONDS, Unreadable
-from cloudstead.edge.protocols.validation import validate
+from cloudstead.edge.protocols.validation import Fault, validate
 from cloudstead.kernel.errors import ServiceError, ValidationFailed
-from cloudstead.kernel.shapes import Response
+from cloudstead.kernel.shapes import Request, Response
 
 
 class MissingParameter(ValidationFailed):
@@ -76,15 +76,22 @@ class Ec2Protocol(QueryProtocol):
             f"Value ({problem.text}) for parameter {problem.where} is invalid. The value must be {problem.expected}."
         )
 
-    def invalid(self, model: ServiceModel, shape: Shape, raw: Raw, problem: ValidationError) -> ServiceError:
+    def build(self, model: ServiceModel, shape: Shape, request_type: type[Request], raw: Raw) -> Request:
+        try:
+            return convert(raw, request_type)
+        except ValidationError as problem:
+            raise self._invalid(validate(model, shape, raw), str(problem)) from None
+
+    def _invalid(self, faults: list[Fault], otherwise: str) -> ServiceError:
+        """EC2 names one missing parameter, or else what is wrong."""
         missing, wrong = [], []
-        for fault in validate(model, shape, raw):
+        for fault in faults:
             parameter = ".".join(part[:1].upper() + part[1:] for part in fault.path.split(".") if part != "member")
             if fault.value == "null":
                 missing.append(f"The request must contain the parameter {parameter}")
             else:
                 wrong.append(f"Value ({fault.value or '***'}) for parameter {parameter} is invalid. {fault.constraint}")
-        return MissingParameter(missing[0]) if missing else InvalidParameterValue("; ".join(wrong) or str(problem))
+        return MissingParameter(missing[0]) if missing else InvalidParameterValue("; ".join(wrong) or otherwise)
 
     def serializer(self, model: ServiceModel, operation: str) -> Serializer:
         namespace = xml.namespace(model.metadata.get("xmlNamespace"))

@@ -13,13 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from msgspec import ValidationError, convert
-
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.protocols import xml
-from cloudstead.edge.protocols.model import Parser, Protocol, Raw, Serializer, ServiceModel, Shape
+from cloudstead.edge.protocols.model import Parser, Protocol, Raw, Serializer, ServiceModel, Shape, build
 from cloudstead.edge.protocols.text import Unreadable, text_reader
-from cloudstead.edge.protocols.validation import failure, validate
 from cloudstead.kernel.errors import MalformedRequest, ServiceError
 from cloudstead.kernel.shapes import ByteStream, Request, Response
 
@@ -68,8 +65,8 @@ class FormReaders:
         self._structures: dict[str, Reader] = {}
 
     def names(self, name: str, reference: Shape, shape: Shape) -> list[str]:
-        """What the first part of a parameter's name may be for this member of a structure."""
-        names = [reference.get("locationName", name)]
+        """What the first part of a parameter's name may be for this member of a structure, the right one first."""
+        names = [shape.get("locationName", name)]
         if shape["type"] == "list" and shape.get("flattened") and (of_items := shape["member"].get("locationName")):
             names.append(of_items)  # so it is in models made before Smithy, and in botocore
         return names
@@ -123,6 +120,8 @@ class FormReaders:
                     groups.setdefault(head, []).append((rest, text))
                 elif head:
                     self.unknown(name)
+                elif text:
+                    raise Unreadable(text, "a structure")
             for head, group in groups.items():
                 key, read = others[head]
                 try:
@@ -133,15 +132,23 @@ class FormReaders:
             return raw
 
         self._structures[shape["name"]] = read_structure
+        aliases: list[tuple[str, str]] = []
         for name, reference in shape["members"].items():
             member = self.model.resolve(reference)
             key = self.model.field(shape["name"], name).encode_name
+            first, *more = self.names(name, reference, member)
+            aliases += [(alias, first) for alias in more]
             from_text = text_reader(member)
-            for wire_name in self.names(name, reference, member):
-                if from_text is not None:
-                    scalars.setdefault(wire_name, (key, from_text))
+            if from_text is not None:
+                scalars[first] = (key, from_text)
+            else:
+                others[first] = (key, self.read(member))
+        for alias, first in aliases:
+            if alias not in scalars and alias not in others:
+                if first in scalars:
+                    scalars[alias] = scalars[first]
                 else:
-                    others.setdefault(wire_name, (key, self.read(member)))
+                    others[alias] = others[first]
         return read_structure
 
     def _list(self, shape: Shape) -> Reader:
@@ -216,10 +223,9 @@ class QueryProtocol(Protocol):
         where = f" for parameter {problem.where}" if problem.where else ""
         return MalformedRequest(f"The value '{problem.text}'{where} is not {problem.expected}.")
 
-    def invalid(self, model: ServiceModel, shape: Shape, raw: Raw, problem: ValidationError) -> ServiceError:
-        """The error for parameters that break the model's constraints."""
-        faults = validate(model, shape, raw)
-        return failure(model, faults) if faults else MalformedRequest(str(problem))
+    def build(self, model: ServiceModel, shape: Shape, request_type: type[Request], raw: Raw) -> Request:
+        """The struct, or the error for what breaks the model's constraints."""
+        return build(model, shape, request_type, raw)
 
     def parser(self, model: ServiceModel, operation: str) -> Parser:
         request_type = model.request(operation)
@@ -237,10 +243,7 @@ class QueryProtocol(Protocol):
                 raw = read(parameters)
             except Unreadable as problem:
                 raise self.unreadable(problem) from None
-            try:
-                return convert(raw, request_type)
-            except ValidationError as problem:
-                raise self.invalid(model, shape, raw, problem) from None
+            return self.build(model, shape, request_type, raw)
 
         return parse
 

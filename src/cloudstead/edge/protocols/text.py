@@ -94,8 +94,12 @@ def timestamp_reader(format: str) -> TextReader:
     return read_timestamp
 
 
-def text_reader(shape: Mapping[str, Any]) -> TextReader | None:
-    """What reads a scalar of this shape (its traits merged with those of the reference); None when the shape is no scalar."""
+def text_reader(shape: Mapping[str, Any], timestamp_format: str = "iso8601") -> TextReader | None:
+    """What reads a scalar of this shape (its traits merged with those of the reference); None when the shape is no scalar.
+
+    Args:
+        timestamp_format: of timestamps for which the model names none.
+    """
     kind = shape["type"]
     if kind in ("string", "character"):
         return read_string
@@ -108,7 +112,7 @@ def text_reader(shape: Mapping[str, Any]) -> TextReader | None:
     if kind == "blob":
         return read_blob
     if kind == "timestamp":
-        return timestamp_reader(shape.get("timestampFormat", "iso8601"))
+        return timestamp_reader(shape.get("timestampFormat", timestamp_format))
     return None
 
 
@@ -126,11 +130,11 @@ def write_blob(value: bytes) -> str:
     return binascii.b2a_base64(value, newline=False).decode()
 
 
-def text_writer(shape: Mapping[str, Any], timestamp_format: str) -> TextWriter | None:
+def text_writer(shape: Mapping[str, Any], timestamp_format: str = "iso8601") -> TextWriter | None:
     """What writes a scalar of this shape, still to be escaped when it is a string; None when the shape is no scalar.
 
     Args:
-        timestamp_format: "iso8601", or MILLISECONDS for services that always write them.
+        timestamp_format: of timestamps for which the model names none; MILLISECONDS for services that always write them.
     """
     kind = shape["type"]
     if kind in ("string", "character"):
@@ -144,8 +148,8 @@ def text_writer(shape: Mapping[str, Any], timestamp_format: str) -> TextWriter |
     if kind == "blob":
         return write_blob
     if kind == "timestamp":
-        format = shape.get("timestampFormat", "iso8601")
-        if timestamp_format == MILLISECONDS and format == "iso8601":
+        format = shape.get("timestampFormat", timestamp_format)
+        if timestamp_format == MILLISECONDS and format in ("iso8601", MILLISECONDS):
             return write_milliseconds
         return timestamps.formatter(format)
     return None

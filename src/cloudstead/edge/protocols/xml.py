@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from cloudstead.edge.protocols.model import ServiceModel, Shape
-from cloudstead.edge.protocols.text import Unreadable, text_reader, text_writer
+from cloudstead.edge.protocols.text import TextReader, Unreadable, text_reader, text_writer
 from cloudstead.kernel.errors import MalformedRequest
 
 Append: TypeAlias = Callable[[str], Any]
@@ -121,19 +121,19 @@ class Writers:
         """What writes the member `name` of a structure; several elements when it is flattened."""
         shape = self.model.resolve(reference)
         if not shape.get("flattened"):
-            return self.element(reference.get("locationName", name), shape)
+            return self.element(shape.get("locationName", name), shape)
         if shape["type"] == "list":
             # Models made before Smithy name flattened elements at the list's member (SimpleDB), Smithy at the reference to the list.
             element = reference.get("locationName") or shape["member"].get("locationName") or name
             return self._items(self.element(element, self.model.resolve(shape["member"])))
         return self._entries(reference.get("locationName", name), shape)
 
-    def element(self, name: str, shape: Shape) -> Writer:
-        """What writes one element of this name."""
+    def element(self, name: str, shape: Shape, without: frozenset[str] = frozenset()) -> Writer:
+        """What writes one element of this name, without these members where it is a structure's."""
         open, close = f"<{name}{namespace(shape.get('xmlNamespace'))}>", f"</{name}>"
         kind = shape["type"]
         if kind == "structure":
-            return self._structure(open, close, shape)
+            return self._structure(open, close, shape, without)
         if kind == "list":
             return _wrapped(
                 open, close, self._items(self.element(shape["member"].get("locationName", "member"), self.model.resolve(shape["member"])))
@@ -167,8 +167,8 @@ class Writers:
 
         return write_map
 
-    def _structure(self, open: str, close: str, shape: Shape) -> Writer:
-        attributes, write_content = self.content(shape)
+    def _structure(self, open: str, close: str, shape: Shape, without: frozenset[str]) -> Writer:
+        attributes, write_content = self.content(shape, without)
         if not attributes:
             return _wrapped(open, close, write_content)
         start = open[:-1]
@@ -249,8 +249,7 @@ class Readers:
         return self._scalar(shape)
 
     def _scalar(self, shape: Shape) -> Reader:
-        from_text = text_reader(shape)
-        assert from_text is not None, shape["type"]
+        from_text = self._text(shape)
         is_string = shape["type"] == "string"
 
         def read_scalar(element: Element) -> Any:
@@ -303,25 +302,18 @@ class Readers:
         known = self._structures.get((shape["name"], without))
         if known is not None:
             return known
-        single: dict[str, tuple[str, Reader]] = {}
-        repeated: dict[str, tuple[str, Callable[[], Any], Callable[[Element, Any], None]]] = {}
-        attributes: list[tuple[str, str, Any]] = []
+        members: dict[str, _Member] = {}
+        attributes: list[tuple[str, str, TextReader]] = []
 
         def read_structure(element: Element) -> dict[str, Any]:
             raw: dict[str, Any] = {}
             for child in element:
                 name = local_name(child.tag)
+                member = members.get(name)
+                if member is None:
+                    continue
                 try:
-                    if name in single:
-                        key, read = single[name]
-                        if key in raw:
-                            raise Unreadable("", f"only one {name}")
-                        raw[key] = read(child)
-                    elif name in repeated:
-                        key, empty, add = repeated[name]
-                        if key not in raw:
-                            raw[key] = empty()
-                        add(child, raw[key])
+                    member.take(child, raw)
                 except Unreadable as problem:
                     problem.path.append(name)
                     raise
@@ -332,38 +324,79 @@ class Readers:
                         raw[key] = from_text(given[name])
             return raw
 
+        # Noted before the members are compiled: a structure may hold itself.
         self._structures[shape["name"], without] = read_structure
+        aliases: list[tuple[str, str]] = []
         for name, reference in shape["members"].items():
             if name in without:
                 continue
             key = self.model.field(shape["name"], name).encode_name
             member = self.model.resolve(reference)
-            wire_name = reference.get("locationName", name)
+            wire_name = member.get("locationName", name)
             if reference.get("xmlAttribute"):
-                attributes.append((wire_name.rpartition(":")[2], key, text_reader(member)))
-            elif not member.get("flattened"):
-                single[wire_name] = (key, self.element(member))
-            elif member["type"] == "map":
-                repeated[wire_name] = (key, dict, self._entry(member))
-            else:
-                names = [name for name in (reference.get("locationName"), member["member"].get("locationName")) if name] or [name]
-                for name in names:
-                    repeated.setdefault(name, (key, list, _adding(self.element(self.model.resolve(member["member"])))))
+                attributes.append((wire_name.rpartition(":")[2], key, self._text(member)))
+                continue
+            members[wire_name] = self._member(key, member)
+            aliases.append((name, wire_name))  # a name that only the shape has counts for botocore, not for Smithy
+            if member["type"] == "list" and member.get("flattened") and "locationName" in member["member"]:
+                aliases.append((member["member"]["locationName"], wire_name))
+        for alias, wire_name in aliases:
+            members.setdefault(alias, members[wire_name])
         return read_structure
 
+    def _member(self, key: str, shape: Shape) -> _Member:
+        if not shape.get("flattened"):
+            return _Single(key, self.element(shape))
+        if shape["type"] == "map":
+            return _Repeated(key, dict, self._entry(shape))
+        read_item = self.element(self.model.resolve(shape["member"]))
 
-def _adding(read_item: Reader) -> Callable[[Element, list[Any]], None]:
-    def add(element: Element, into: list[Any]) -> None:
-        into.append(read_item(element))
+        def add(element: Element, into: list[Any]) -> None:
+            into.append(read_item(element))
 
-    return add
+        return _Repeated(key, list, add)
 
-
-def document(write: Writer, value: Any) -> bytes:
-    """A whole answer."""
-    parts: list[str] = ['<?xml version="1.0" encoding="UTF-8"?>\n']
-    write(value, parts.append)
-    return "".join(parts).encode()
+    def _text(self, shape: Shape) -> TextReader:
+        from_text = text_reader(shape)
+        assert from_text is not None, shape["type"]
+        return from_text
 
 
-__all__ = ["MalformedXml", "Readers", "Writers", "document", "escape", "namespace", "parse"]
+class _Member(Protocol):
+    """Where the elements of one name go."""
+
+    def take(self, element: Element, raw: dict[str, Any]) -> None: ...
+
+
+class _Single:
+    """One element is the member."""
+
+    __slots__ = ("key", "read")
+
+    def __init__(self, key: str, read: Reader) -> None:
+        self.key = key
+        self.read = read
+
+    def take(self, element: Element, raw: dict[str, Any]) -> None:
+        if self.key in raw:
+            raise Unreadable("", "there only once")
+        raw[self.key] = self.read(element)
+
+
+class _Repeated:
+    """Each element is an item of a flattened list or an entry of a flattened map."""
+
+    __slots__ = ("add", "empty", "key")
+
+    def __init__(self, key: str, empty: Callable[[], Any], add: Callable[[Element, Any], None]) -> None:
+        self.key = key
+        self.empty = empty
+        self.add = add
+
+    def take(self, element: Element, raw: dict[str, Any]) -> None:
+        if self.key not in raw:
+            raw[self.key] = self.empty()
+        self.add(element, raw[self.key])
+
+
+__all__ = ["MalformedXml", "Readers", "Writers", "escape", "namespace", "parse"]
