@@ -122,7 +122,7 @@ class Calls:
         action = self._companions.action_of(request, target.service)
         target.operation = action.partition(":")[2]
         if self._cloud.authorizer is not None:
-            self._cloud.authorizer.require(self._context(call), action, "*", {})
+            self._cloud.authorizer.require(self._context(call), action, "", {})  # only the companion knows the resource
         return await self._companions.handle(request, target.service, call.identity.account, target.region)
 
     def _context(self, call: Call) -> Context:
