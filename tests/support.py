@@ -1,8 +1,8 @@
 """Clouds to test against.
 
-    local_cloud(path)     in this event loop, without HTTP: for tests of handlers and controllers
-    CloudThread(path)     the whole daemon in a thread of this process, over HTTP: quick, for tests with boto3
-    Daemon(path)          the real process, started by the command line: for journeys and chaos
+local_cloud(path)     in this event loop, without HTTP: for tests of handlers and controllers
+CloudThread(path)     the whole daemon in a thread of this process, over HTTP: quick, for tests with boto3
+Daemon(path)          the real process, started by the command line: for journeys and chaos
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from cloudstead import runfile
+from cloudstead import datadir, runfile
 from cloudstead.daemon import Cloudstead
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.clock import Clock, SystemClock
@@ -40,7 +40,9 @@ REGION = "us-east-1"
 START_SECONDS = 30.0
 
 
-def client_of(endpoint: str, service: str, *, key: str = ACCOUNT, secret: str = "test", token: str | None = None, region: str = REGION, **more: Any) -> Any:
+def client_of(
+    endpoint: str, service: str, *, key: str = ACCOUNT, secret: str = "test", token: str | None = None, region: str = REGION, **more: Any
+) -> Any:
     """A boto3 client that neither retries nor looks at this machine's configuration."""
     session = boto3.session.Session(aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token, region_name=region)
     config = Config(retries={"total_max_attempts": 1}, max_pool_connections=32).merge(more.pop("config", Config()))
@@ -51,7 +53,7 @@ def client_of(endpoint: str, service: str, *, key: str = ACCOUNT, secret: str = 
 async def local_cloud(data: Path, *, clock: Clock | None = None, in_memory: bool = False) -> AsyncIterator[Cloud]:
     """A cloud without an edge: no signatures, no policies. Use `context_in(cloud)` and `ctx.call(request)`."""
     clock = clock or SystemClock()
-    store = Store.in_memory(clock=clock) if in_memory else Store.open(data, clock)
+    store = Store.in_memory(clock=clock) if in_memory else Store.open(data / "state.db", clock)
     bus = Bus(store, clock)
     cloud = Cloud(data=data, store=store, clock=clock, bus=bus, registry=Registry(SERVICES))
     try:
@@ -70,6 +72,7 @@ class CloudThread:
     """A whole Cloudstead in a thread. A context manager; `client("iam")` gives boto3 clients for it."""
 
     def __init__(self, data: Path, *, clock: Clock | None = None, **settings: Any) -> None:
+        datadir.prepare(data)
         self.settings = settings_for(data=data, port=0, log_level="warning", **settings)
         self._clock = clock
         self._thread = threading.Thread(target=self._run, daemon=True)

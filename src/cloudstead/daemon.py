@@ -1,7 +1,7 @@
 """The only wiring: puts kernel, services and edge together and keeps them running until told to stop.
 
-    run(settings)      a daemon of its own: claims the data directory, listens, publishes the run file, waits for a signal
-    Cloudstead         the parts without process, signals and run file; tests start one in their own loop
+run(settings)      a daemon of its own: claims the data directory, listens, publishes the run file, waits for a signal
+Cloudstead         the parts without process, signals and run file; tests start one in their own loop
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
 
-from cloudstead import __version__, runfile
+from cloudstead import __version__, datadir, runfile
 from cloudstead.edge.authenticate import Authenticator
 from cloudstead.edge.calllog import CallLog
 from cloudstead.edge.companion import CompanionProxy
 from cloudstead.edge.dispatch import Calls
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse
-from cloudstead.edge.http.server import Server
+from cloudstead.edge.http.server import Server, loop_factory
 from cloudstead.edge.identify import Identifier
 from cloudstead.edge.policy import PolicyAuthorizer
 from cloudstead.edge.protocols.index import ServiceIndex
@@ -33,7 +32,7 @@ from cloudstead.kernel.events import Bus
 from cloudstead.kernel.operations import Registry
 from cloudstead.kernel.store import Store
 from cloudstead.services import SERVICES
-from cloudstead.services.iam.credentials import IamCredentials
+from cloudstead.services.iam.credentials import IamCredentials, register_root_key
 from cloudstead.settings import Settings, endpoint_of
 
 log = logging.getLogger("cloudstead")
@@ -63,12 +62,14 @@ class Cloudstead:
 
     async def _start(self) -> None:
         settings, stack = self.settings, self._stack
-        store = Store.open(settings.data, self._clock)
+        store = Store.open(settings.data / "state.db", self._clock)
         stack.push_async_callback(store.close)
         bus = Bus(store, self._clock)
         stack.push_async_callback(bus.close)
         registry = Registry(SERVICES)
         self.cloud = cloud = Cloud(data=settings.data, store=store, clock=self._clock, bus=bus, registry=registry)
+        key = datadir.root_key(settings.data)
+        register_root_key(store, key.access_key_id, key.secret_access_key, now=self._clock.time())
         credentials = IamCredentials(cloud)
         cloud.authorizer = PolicyAuthorizer(settings.iam, credentials)
         companions = CompanionProxy(cloud)
@@ -112,8 +113,8 @@ def run(settings: Settings) -> int:
         runfile.AlreadyRunning, datadir.NotOurs, OSError: it could not start; nothing is left behind.
     """
     configure_logging(settings)
-    with runfile.claim(settings.data) as claim:
-        return new_loop_run(serve(settings, claim))
+    with runfile.claim(settings.data) as claim, asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(serve(settings, claim))
 
 
 async def serve(settings: Settings, claim: runfile.Claim) -> int:
@@ -132,15 +133,6 @@ async def serve(settings: Settings, claim: runfile.Claim) -> int:
     finally:
         await running.stop()
     return 0
-
-
-def new_loop_run(main: Coroutine[Any, Any, int]) -> int:
-    """asyncio.run on uvloop where there is one (not on every platform)."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
 
 
 def configure_logging(settings: Settings) -> None:

@@ -8,8 +8,6 @@ That is what the peers do, so configurations written for them work unchanged.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import hmac
 from collections.abc import Callable
 
@@ -18,8 +16,6 @@ from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.errors import ExpiredToken, InvalidKey, InvalidToken, MissingAuthentication
 from cloudstead.kernel.identity import Credential, CredentialSource, Identity
-
-HASH_IN_THREAD = 1 << 20  # bytes; hashing this much takes about as long as a thread's round trip costs ten times over
 
 
 class Authenticator:
@@ -40,20 +36,21 @@ class Authenticator:
             if self._strict:
                 raise MissingAuthentication("Request is missing Authentication Token")
             return identities.root(identities.DEFAULT_ACCOUNT)
-        credential = self._credentials.find(signature.access_key_id, signature.session_token or "")
+        credential = self._credentials.find(signature.access_key_id, signature.token)
         if credential is None:
             if self._strict:
                 raise InvalidKey("The security token included in the request is invalid.")
             return identities.root(spelled_account(signature.access_key_id), signature.access_key_id)
-        self._check_token(credential, signature.session_token)
-        sigv4.verify(request, signature, credential.secret_access_key, await body_hash(body), now=self._now())
+        self._check_token(credential, signature.token)
+        hashed = None if body is None else await sigv4.body_sha256(body)
+        sigv4.verify(request, signature, credential.secret_access_key, hashed, self._now())
         self._credentials.used(signature.access_key_id, signature.service, signature.region)
         return credential.identity
 
-    def _check_token(self, credential: Credential, token: str | None) -> None:
+    def _check_token(self, credential: Credential, token: str) -> None:
         if not credential.active:
             raise InvalidKey("The security token included in the request is invalid.")
-        if not hmac.compare_digest(credential.session_token.encode(), (token or "").encode()):
+        if not hmac.compare_digest(credential.session_token.encode(), token.encode()):
             raise InvalidToken("The security token included in the request is invalid.")
         if credential.expires_at is not None and credential.expires_at <= self._now():
             raise ExpiredToken("The security token included in the request is expired")
@@ -62,11 +59,3 @@ class Authenticator:
 def spelled_account(access_key_id: str) -> str:
     """The account that a made-up key stands for."""
     return access_key_id if len(access_key_id) == 12 and access_key_id.isdigit() and access_key_id.isascii() else identities.DEFAULT_ACCOUNT
-
-
-async def body_hash(body: bytes | None) -> str | None:
-    if body is None:
-        return None
-    if len(body) < HASH_IN_THREAD:
-        return hashlib.sha256(body).hexdigest()
-    return await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())

@@ -28,7 +28,9 @@ from cloudstead.kernel.identity import DEFAULT_REGION
 FORM = "application/x-www-form-urlencoded"
 FORM_LIMIT = 16 << 20  # bytes of a form that are looked through for its Action
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-\d{1,2}")
-_HOST = re.compile(r"(?:^|\.)(?P<service>[a-z0-9-]+)(?:\.(?P<region>[a-z]{2,4}(?:-[a-z]+)+-\d+))?\.(?:amazonaws\.com(?:\.cn)?|localhost\.localstack\.cloud)$")
+_HOST = re.compile(
+    r"(?:^|\.)(?P<service>[a-z0-9-]+)(?:\.(?P<region>[a-z]{2,4}(?:-[a-z]+)+-\d+))?\.(?:amazonaws\.com(?:\.cn)?|localhost\.localstack\.cloud)$"
+)
 _ACTION = re.compile(r"(?:^|&)Action=([^&]*)")
 _VERSION = re.compile(r"(?:^|&)Version=([^&]*)")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
@@ -104,33 +106,47 @@ class Identifier:
         index, headers = self._index, request.headers
         region, service = DEFAULT_REGION, ""
         if signature is not None:
-            region, service = region_of(signature.region), index.signed(signature.service)
+            region, service = region_of(signature.region), self._signed(signature.service)
         if headers.get("smithy-protocol") == "rpc-v2-cbor" and (path := _CBOR_PATH.match(request.path)):
-            return Target(index.targeted(path["service"], service) or service, "smithy-rpc-v2-cbor", region, path["operation"])
+            service = index.by_service_id.get(path["service"], service)
+            return Target(service, "smithy-rpc-v2-cbor", region, path["operation"])
         aimed = headers.get("x-amz-target")
         if aimed is not None:
             prefix, _, operation = aimed.rpartition(".")
-            service = index.targeted(prefix, service)
-            if service and not index.protocol(service).startswith("rest-"):
+            service = index.by_target.get(prefix, service)
+            if service and "json" in index.protocols(service):
                 return Target(service, "json", region, named(operation))
         if not service:
             service, region = self._by_host(request, region)
-        if service and index.protocol(service).startswith("rest-"):
-            return Target(service, index.protocol(service), region)
+        if service and index.protocols(service)[0].startswith("rest-"):
+            return Target(service, index.protocols(service)[0], region)
         form = await form_text(request)
         action, version = _ACTION.search(form), _VERSION.search(form)
         if version is not None:
-            service = index.versioned(unquote_plus(version[1]), service)
-        if service and (action is not None or index.protocol(service) in ("query", "ec2")):
+            service = self._by_version(unquote_plus(version[1]), service)
+        if service and (action is not None or index.protocols(service)[0] in ("query", "ec2")):
             return Target(service, "ec2" if service == "ec2" else "query", region, named(unquote_plus(action[1])) if action else "")
+        if signature is not None and not service:
+            raise UnknownOperation(f"There is no service that signs as {signature.service!r}.")
         service = service or "s3"
-        return Target(service, index.protocol(service), region)
+        return Target(service, index.protocols(service)[0], region)
+
+    def _signed(self, signing_name: str) -> str:
+        return next(iter(self._index.by_signing_name.get(signing_name, ())), "")
+
+    def _by_version(self, version: str, service: str) -> str:
+        """Among services that share a signing name, the one of this API version; without a signature, the likeliest that has it."""
+        candidates = self._index.by_version.get(version, [])
+        if service:
+            siblings = self._index.siblings(service)
+            candidates = [name for name in candidates if name in siblings]
+        return service if service in candidates or not candidates else candidates[0]
 
     def _by_host(self, request: HttpRequest, region: str) -> tuple[str, str]:
         found = _HOST.search(request.host.partition(":")[0].lower())
         if found is None:
             return "", region
-        return self._index.endpoint(found["service"]), found["region"] or region
+        return self._index.by_endpoint.get(found["service"], ""), found["region"] or region
 
 
 def region_of(scope: str) -> str:

@@ -74,7 +74,10 @@ class Cloud:
         self.endpoint = endpoint  # where clients reach the edge; for URLs in answers
         self.authorizer: Authorizer | None = None
         self.companion: Companion | None = None
-        self.parts: dict[str, Any] = {}  # what a service keeps running, by the service's name: what its `start` returned
+        self.parts: dict[
+            str, Any
+        ] = {}  # what a service keeps in memory, by a name that begins with the service's; `start`'s result is parts["logs"]
+        self._running: dict[str, Any] = {}  # the loaded services' parts, in the order of their starts
         self._starting: dict[str, asyncio.Future[None]] = {}
 
     async def ready(self, service: str) -> None:
@@ -83,7 +86,7 @@ class Cloud:
         Raises:
             LookupError: there is no such service.
         """
-        if service in self.parts:
+        if service in self._running:
             return
         starting = self._starting.get(service)
         if starting is None:
@@ -94,14 +97,17 @@ class Cloud:
     async def _load(self, service: Service) -> None:
         if service.tables:
             self.store.attach(service.attribute(service.tables))
-        self.parts[service.name] = await service.attribute(service.start)(self) if service.start else None
+        part = await service.attribute(service.start)(self) if service.start else None
+        if part is not None:
+            self.parts[service.name] = part
+        self._running[service.name] = part
 
     async def close(self) -> None:
         """Stop what the services keep running, the latest first."""
-        for name, part in reversed(list(self.parts.items())):
+        while self._running:
+            _, part = self._running.popitem()
             if part is not None:
                 await part.stop()
-            del self.parts[name]
 
     def context(self, *, identity: Identity, region: str, account: str = "", **about: Any) -> Context:
         return Context(self, identity=identity, account=account or identity.account, region=region, **about)

@@ -58,7 +58,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     name: str  # the package's name
     modules: tuple[str, ...]  # the modules that hold operations, relative to the package
     tables: str = ""  # "model:TABLES": where the tuple of its tables stands
-    start: str = ""  # "controller:start": `async def start(cloud) -> Part | None`, run when the service is loaded; Part has `async def stop()`
+    start: str = (
+        ""  # "controller:start": `async def start(cloud) -> Part | None`, run when the service is loaded; Part has `async def stop()`
+    )
     eager: bool = False  # loaded when the daemon starts, because it has work to do without being called
 
     @property
