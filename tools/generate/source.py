@@ -17,6 +17,8 @@ IMPORTED = (
     "Annotated", "Any", "AsyncIterator", "ByteStream", "ClassVar", "Int32", "Int64", "Literal", "Meta", "Request", "Response", "ServiceError",
     "Struct", "Timestamp", "TypeAlias", "field", "SERVICE",
 )  # fmt: skip
+ERROR_ATTRIBUTES = frozenset({"message", "code", "status", "fault", "query_code", "shape", "members", "json_code", "args"})
+"""What a ServiceError has already; a member of that name gets an underscore."""
 LIMITS = {"integer": ("Int32", -(2**31), 2**31 - 1), "long": ("Int64", -(2**63), 2**63 - 1)}
 
 
@@ -287,7 +289,7 @@ class Source:
         code = shape_name if is_json else error.get("code", shape_name)
         server = bool(shape.get("fault") or error.get("fault")) or error.get("httpStatusCode", 400) >= 500
         status = error.get("httpStatusCode", 500 if server else 400)
-        members = names.fields([wire for wire in shape.get("members", {}) if wire.lower() != "message"], frozenset({"message"}))
+        members = names.fields([wire for wire in shape.get("members", {}) if wire.lower() != "message"], ERROR_ATTRIBUTES)
         lines = [f"class {name}(ServiceError):", f"    code = {quoted(code)}"]
         lines += [f"    status = {status}"] if status != 400 else []
         lines += ['    fault = "server"'] if server else []

@@ -137,7 +137,7 @@ def _query_map(model: ServiceModel, key: str, shape: Shape, bound: set[str]) -> 
     lists = model.resolve(shape["value"])["type"] == "list"
 
     def read_rest(request: HttpRequest, labels: Mapping[str, str], query: Query, raw: Raw) -> None:
-        rest = {name: texts if lists else texts[0] for name, texts in query.items() if name not in bound}
+        rest = {name: texts if lists else texts[0] for name, texts in query.items()}
         if rest:
             raw[key] = rest
 
@@ -160,7 +160,7 @@ def _header(model: ServiceModel, key: str, name: str, shape: Shape) -> Read:
         if is_list:
             text = ",".join(request.headers.get_all(name))
         text = decode(text.strip())
-        if text or is_string:
+        if text or is_string or is_list:
             raw[key] = read(text)
 
     return read_header
@@ -282,8 +282,9 @@ def _header_writer(attribute: str, name: str, to_text: Callable[[Any], str]) -> 
 def _prefixed_writer(attribute: str, prefix: str) -> Write:
     def write_prefixed(response: Any, headers: list[tuple[str, str]]) -> None:
         for name, value in (getattr(response, attribute) or {}).items():
-            if value is not None:
-                headers.append((prefix + name, safe(value)))
+            header = (prefix + name, safe(value))
+            if header not in headers:  # two members may hold the same headers
+                headers.append(header)
 
     return write_prefixed
 

@@ -96,6 +96,13 @@ def error_code(error: ServiceError) -> str:
     return error.json_code if isinstance(error, CommonError) else error.code
 
 
+def error_status(model: ServiceModel | None, error: ServiceError) -> int:
+    """The status of an error in JSON and CBOR: those of query-compatible services have, in the model, the status that query answers."""
+    if model is not None and "awsQueryCompatible" in model.metadata and not isinstance(error, CommonError):
+        return 500 if error.fault == "server" else 400
+    return error.status
+
+
 def query_error(model: ServiceModel | None, error: ServiceError) -> list[tuple[str, str]]:
     """The header by which clients of services that once spoke query learn the old code."""
     if model is None or "awsQueryCompatible" not in model.metadata:
@@ -174,7 +181,7 @@ class JsonProtocol(Protocol):
     def error(self, model: ServiceModel | None, error: ServiceError, request_id: str) -> HttpResponse:
         body = encode({"__type": self._type(model, error), **error_members(model, error, Writers)})
         headers = [("x-amzn-RequestId", request_id), ("Content-Type", self.content_type(model)), *query_error(model, error)]
-        return HttpResponse(error.status, headers, body)
+        return HttpResponse(error_status(model, error), headers, body)
 
     @staticmethod
     def content_type(model: ServiceModel | None) -> str:

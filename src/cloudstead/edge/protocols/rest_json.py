@@ -197,11 +197,10 @@ def payload_writer(
     if kind == "string":
         return "text/plain", lambda response: (getattr(response, attribute) or "").encode()
     write = of_structure(payload) if kind == "structure" and not payload.get("document") else encode
-    empty = b"{}" if kind == "structure" and content_type == CONTENT_TYPE else b""
 
     def write_payload(response: Any) -> bytes:
         value = getattr(response, attribute)
-        return empty if value is None else write(value)
+        return b"" if value is None else write(value)
 
     return content_type, write_payload
 

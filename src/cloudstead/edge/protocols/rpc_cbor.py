@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.protocols import cbor, eventstream, timestamps
 from cloudstead.edge.protocols.events import EventWriter, with_initial_response
-from cloudstead.edge.protocols.json import error_code, error_members, query_error
+from cloudstead.edge.protocols.json import error_code, error_members, error_status, query_error
 from cloudstead.edge.protocols.model import Parser, Protocol, Serializer, ServiceModel, Shape, build
 from cloudstead.edge.protocols.values import FLOATS, Reader, Readers, Writer, Writers, refuse, same
 from cloudstead.kernel.errors import MalformedRequest, ServiceError
@@ -116,4 +116,4 @@ class RpcCborProtocol(Protocol):
     def error(self, model: ServiceModel | None, error: ServiceError, request_id: str) -> HttpResponse:
         body = cbor.encode({"__type": error_code(error), **error_members(model, error, CborWriters)})
         headers = [("x-amzn-RequestId", request_id), PROTOCOL, ("Content-Type", CONTENT_TYPE), *query_error(model, error)]
-        return HttpResponse(error.status, headers, body)
+        return HttpResponse(error_status(model, error), headers, body)

@@ -285,14 +285,8 @@ class Writers:
 
     def _list(self, shape: Shape) -> Writer:
         write_item = self.write(self.model.resolve(shape["member"]))
-        if shape.get("sparse"):
-            return lambda value: [None if item is None else write_item(item) for item in value]
-        if write_item is same:
-            return lambda value: [item for item in value if item is not None]
-        return lambda value: [write_item(item) for item in value if item is not None]
+        return same if write_item is same else lambda value: [None if item is None else write_item(item) for item in value]
 
     def _map(self, shape: Shape) -> Writer:
         write_value = self.write(self.model.resolve(shape["value"]))
-        if shape.get("sparse"):
-            return lambda value: {key: None if item is None else write_value(item) for key, item in value.items()}
-        return lambda value: {key: write_value(item) for key, item in value.items() if item is not None}
+        return lambda value: {key: None if item is None else write_value(item) for key, item in value.items()}
