@@ -207,6 +207,11 @@ class HttpRequest:
             self._whole = first
         return self._whole
 
+    @property
+    def whole(self) -> bytes | None:
+        """The body, if it has been `read` before; None otherwise."""
+        return self._whole
+
     async def stream(self) -> AsyncIterator[bytes]:
         """The body piece by piece, no faster than it is taken. After `read` it is that whole body.
 

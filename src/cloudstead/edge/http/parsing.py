@@ -59,7 +59,8 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         self.in_head = False
         self.incoming: IncomingBody | None = None  # the body being received
-        self._head_fed = 0  # bytes of reads that brought no end of a head
+        self._head_fed = 0  # bytes of reads that brought neither the beginning nor the end of the head
+        self._fresh = False  # the head began in this read
         self._quiet = 0  # bytes since the last of a body: chunk extensions and trailers
         self._target = b""
         self._fields: list[tuple[str, str]] = []
@@ -74,7 +75,7 @@ class RequestParser:
         """
         body = self.incoming
         received = body.received if body is not None else 0
-        was_in_head = self.in_head
+        self._fresh = False
         rest = b""
         try:
             self._parser.feed_data(data)
@@ -85,7 +86,7 @@ class RequestParser:
                 log.error("a parser callback failed", exc_info=error)
             raise self._refusal or Refusal(400, str(error)) from None
         if self.in_head:
-            self._head_fed = self._head_fed + len(data) if was_in_head else 0
+            self._head_fed = 0 if self._fresh else self._head_fed + len(data)
             if self._head_fed > self._limits.head_bytes:
                 raise Refusal(431, "headers too large")
         elif body is not None and body is self.incoming:
@@ -97,7 +98,7 @@ class RequestParser:
     # Called by httptools.
 
     def on_message_begin(self) -> None:
-        self.in_head = True
+        self.in_head = self._fresh = True
         self._target = b""
         self._fields = []
         self._size = 0
@@ -107,6 +108,7 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._size += len(name) + len(value) + HEADER_COST
+        value = value.rstrip(b" \t")
         if self.in_head:
             self._fields.append((name.decode("latin-1"), value.decode("latin-1")))
         elif self.incoming is not None:
