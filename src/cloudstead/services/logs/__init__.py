@@ -2,4 +2,9 @@
 
 from cloudstead.kernel.operations import Service
 
-SERVICE = Service(name="logs", modules=())
+SERVICE = Service(
+    name="logs",
+    modules=("groups", "streams", "log_events", "tagging"),
+    tables="model:TABLES",
+    start="controller:start",
+)

@@ -26,7 +26,7 @@ from cloudstead.services.logs.files import Files
 from cloudstead.services.logs.index import Contents, Index, plan_merge
 from cloudstead.services.logs.journal import ROTATE_BYTES, Accepted, Batch, Journal
 from cloudstead.services.logs.merge import Merge, Source
-from cloudstead.services.logs.runs import FIRST, LAST, Entry, Key
+from cloudstead.services.logs.runs import FIRST, LAST, Entry, Key, Run
 from cloudstead.services.logs.segments import BlockSource, Segment, SegmentSource, group_folder, merge_segments, write_sorted
 
 log = logging.getLogger(__name__)
@@ -192,6 +192,11 @@ class Archive:
         """Have what is in the journal sorted, although it is not full."""
         self._journal.rotate()
 
+    def rotate_if_older(self, before: int) -> None:
+        """The same if the journal's first events were accepted before then (ms), so that expired and deleted events go from it too."""
+        if self._journal.since < before:
+            self._journal.rotate()
+
     def delete_stream(self, group: int, stream: int) -> None:
         """Its events are gone for readers at once, and from disk when their segments are next merged."""
         self.index.forget_stream(group, stream)
@@ -252,16 +257,32 @@ class Archive:
                 sources += contents.batches.get(stream, ())
         return sources
 
-    async def since(self, group: int, seq: int) -> list[Source]:
-        """The runs that hold events accepted after `seq`, in about that order; each is one stream's. For delivery, which must miss none."""
+    async def since(self, group: int, seq: int) -> tuple[list[BlockSource], list[Batch]]:
+        """What holds events accepted after `seq`: sorted blocks (with earlier ones among them), then batches in the order of acceptance.
+
+        For delivery, which must miss none; each is one stream's.
+        """
         contents = self.index.contents(group)
-        fresh = [batch for batches in contents.batches.values() for batch in batches if batch.last_seq > seq]
-        fresh.sort(key=lambda batch: batch.first_seq)
-        found: list[Source] = []
-        for segment in contents.segments:
-            if segment.high_seq > seq:
-                found += await asyncio.wrap_future(self._readers.submit(_late_blocks, self.files, segment, seq))
-        return [*found, *fresh]
+        batches = sorted(
+            (batch for batches in contents.batches.values() for batch in batches if batch.last_seq > seq), key=lambda batch: batch.first_seq
+        )
+        blocks: list[BlockSource] = []
+        for segment in [segment for segment in contents.segments if segment.high_seq > seq]:
+            blocks += await asyncio.wrap_future(self._readers.submit(_late_blocks, self.files, segment, seq))
+        return blocks, batches
+
+    async def load(self, sources: Sequence[Source]) -> list[Run]:
+        """Read some runs whole."""
+        return await asyncio.wrap_future(self._readers.submit(_load, sources))
+
+    @property
+    def last_seq(self) -> int:
+        """No event that was accepted so far has a higher number."""
+        return self._journal.last_seq
+
+
+def _load(sources: Sequence[Source]) -> list[Run]:
+    return [run for source in sources if isinstance(run := source.open(), Run)]
 
 
 def _late_blocks(files: Files, segment: Segment, seq: int) -> list[BlockSource]:

@@ -104,6 +104,7 @@ class Journal:
         self._seq = 0
         self._bytes = 0  # of the current journal, with what waits to be written
         self._batches = 0
+        self.since = 0  # when the first events of the current journal were accepted, ms
         self._fd = -1
         self._end = 0  # of the current file; the writer's
         self._waiting: list[_Write | int] = []  # an int: go on in the journal of this number
@@ -122,6 +123,7 @@ class Journal:
             found, end = read_journal(path, number, self.files)
             batches.extend(found)
             self._bytes, self._batches = end, len(found)
+            self.since = found[0].ingested if found else 0
             if end < path.stat().st_size:
                 _cut(path, end, keep=number != self.numbers[-1])
         if not self.numbers:
@@ -155,6 +157,8 @@ class Journal:
             self.rotate()
         batch = Batch(group, stream, self._seq, count, ingested, stamps[0], stamps[-1], len(payload) - 12 * count, files=self.files)
         self._seq += count
+        if not self._batches:
+            self.since = ingested
         self._bytes += _HEADER.size + len(payload)
         self._batches += 1
         done = self._loop.create_future()
@@ -170,6 +174,10 @@ class Journal:
         self._seq = max(self._seq, number << 32)
         self._bytes = self._batches = 0
         self._enqueue(number)
+
+    @property
+    def last_seq(self) -> int:
+        return self._seq - 1
 
     def forget(self, number: int) -> None:
         """All events of this journal are in segments."""
