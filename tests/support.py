@@ -138,7 +138,7 @@ class Daemon:
         self.stop()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "cloudstead", "up", "--port", "0", "--data", str(self.data), *self.options]
+        command = [sys.executable, "-m", "cloudstead", "up", "--port", "0", "--data", str(self.data), "--no-profile", *self.options]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         deadline = time.monotonic() + START_SECONDS

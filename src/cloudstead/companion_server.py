@@ -56,6 +56,7 @@ StartResponse: TypeAlias = Callable[..., Any]
 WsgiApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
+_FORM = "application/x-www-form-urlencoded"
 _MISSING_ACTION = re.compile(r"The (\S+) action has not been implemented")
 
 
@@ -97,6 +98,10 @@ class Companion:
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
+            if environ["REQUEST_METHOD"] == "PUT" and _is_s3(environ) and environ.get("CONTENT_TYPE", "").startswith(_FORM):
+                environ["CONTENT_TYPE"] = (
+                    "binary/octet-stream"  # curl --data-binary says this; moto would take the object for fields of a form
+                )
             return self._moto(environ, self._watched(environ, start_response))
         except NotImplementedError as error:
             return _error(environ, start_response, 501, "NotImplemented", _sentence(str(error)))

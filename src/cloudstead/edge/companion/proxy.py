@@ -1,1 +1,192 @@
-class CompanionProxy: ...
+"""Passing requests on to the companion, and its answers back.
+
+A client's request goes on as it came, with these changes: headers of the connection stay here; headers by which the companion is told things cannot
+come from a client; the account is named; and S3's bucket stands in the path, also where the client put it into the host name, because moto takes
+every host name with a dot for a bucket's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cloudstead.edge.companion.actions import Actions
+from cloudstead.edge.companion.exchange import Lost, NotSent, exchange
+from cloudstead.edge.companion.process import CompanionProcess
+from cloudstead.edge.http.messages import HttpRequest, HttpResponse
+from cloudstead.edge.protocols.index import ServiceIndex
+from cloudstead.kernel.context import Cloud, Context
+from cloudstead.kernel.errors import ServiceError, Unavailable
+from cloudstead.kernel.identity import DEFAULT_ACCOUNT
+
+_KIND = "x-cloudstead-companion"
+_OF_THE_CONNECTION = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_TOLD = ("x-cloudstead-", "x-moto-")  # headers by which the daemon tells the companion something
+_NOT_PASSED_BACK = _OF_THE_CONNECTION - {"content-length"} | {"server"}
+_FLATTENED = str.maketrans("_", "-")  # WSGI does not tell x_moto_account_id from x-moto-account-id
+_BUCKET_HOST = re.compile(
+    r"^(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9])\.(?:s3(?:[.-][a-z0-9-]+)*?\.(?:[a-z0-9.-]+)|localhost)(?::\d+)?$", re.IGNORECASE
+)
+SIMULATED = ("x-cloudstead-answered-by", "moto (simulated, in memory)")
+
+
+class CompanionError(ServiceError):
+    """An error of a companion service in an inner call; `code` and `status` are what AWS's client would see."""
+
+
+class CompanionProxy:
+    """The services that are not written here. Costs nothing before the first call.
+
+    Args:
+        index: of AWS's services; loaded when it is needed and not given.
+    """
+
+    def __init__(self, cloud: Cloud, index: ServiceIndex | None = None) -> None:
+        self._cloud = cloud
+        self._index = index
+        self.process = CompanionProcess(cloud.data, _healthy)
+
+    async def close(self) -> None:
+        """End the process, if there is one."""
+        await self.process.stop()
+
+    async def handle(self, request: HttpRequest, service: str, account: str, region: str) -> HttpResponse:
+        """What moto answers to this request, in this account and region.
+
+        Raises:
+            Unavailable: there is no companion, or it ended during the call. A call that nobody has taken is made again.
+        """
+        headers = [(name, value) for name, value in request.headers if _passes(name)]
+        headers += [(_KIND, "proxy"), ("x-moto-account-id", account or DEFAULT_ACCOUNT)]
+        signed = request.headers.get("authorization") or ""
+        if service != "s3" and not signed.startswith("AWS4-HMAC-SHA256"):
+            # moto finds service and region in the signature. S3 is what it takes an unsigned request for; there, being unsigned means something.
+            headers = [(name, value) for name, value in headers if name.lower() != "authorization"]
+            headers.append(
+                ("Authorization", f"AWS4-HMAC-SHA256 Credential={account}/20200101/{region}/{self._signing_name(service)}/aws4_request")
+            )
+        if not request.host:
+            headers.append(("Host", urlsplit(self._cloud.endpoint).netloc))
+        path = _path(request, service)
+        target = f"{path}?{request.query}" if request.query else path
+        response = await self._exchange(request, target, headers)
+        response.headers = [(name, value) for name, value in response.headers if name.lower() not in _NOT_PASSED_BACK]
+        response.headers.append(SIMULATED)
+        return response
+
+    async def call(self, ctx: Context, service: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """One operation by AWS's names, as boto3's client takes and gives it; timestamps are seconds since the epoch, bodies are bytes.
+
+        Raises:
+            ServiceError: what the operation answers, with its code and status.
+            Unavailable: there is no companion, or it ended during the call.
+        """
+        asked = {
+            "service": service,
+            "operation": operation,
+            "parameters": parameters,
+            "account": ctx.account or DEFAULT_ACCOUNT,
+            "region": ctx.region,
+            "host": urlsplit(self._cloud.endpoint).netloc,
+        }
+        body = msgspec.msgpack.encode(asked)
+        inner = HttpRequest.of("POST", "/", [("Host", "companion"), (_KIND, "call")], body)
+        response = await self._exchange(inner, "/", list(inner.headers))
+        answer = msgspec.msgpack.decode(await _whole(response))
+        if "error" in answer:
+            raise _error(**answer["error"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def action_of(self, request: HttpRequest, service: str) -> str:
+        """What policies call this request: "ssm:GetParameter"; "ssm:*" when that cannot be told. A form must have been read before."""
+        return self._actions.of(request, service, _path(request, service), request.whole or b"")
+
+    async def _exchange(self, request: HttpRequest, target: str, headers: list[tuple[str, str]]) -> HttpResponse:
+        for last in (False, True):
+            path = await self.process.ensure()
+            try:
+                whole = b"" if _has_no_body(request) else request.whole
+                body = whole if whole is not None else request.stream()
+                return await exchange(path, request.method, target, headers, body, request.content_length)
+            except NotSent as error:
+                self.process.lost()
+                if last:
+                    raise Unavailable("The companion does not accept connections.") from error
+            except Lost as error:
+                raise Unavailable("The companion ended during the call; whether it was carried out is not known.") from error
+        raise AssertionError("unreachable")
+
+    def _signing_name(self, service: str) -> str:
+        try:
+            return self._services.signing_name(service)
+        except KeyError:
+            return service
+
+    @cached_property
+    def _services(self) -> ServiceIndex:
+        return self._index or ServiceIndex.load()
+
+    @cached_property
+    def _actions(self) -> Actions:
+        return Actions(self._services.signing_name)
+
+
+def bucket_of_host(host: str) -> str:
+    """The bucket that a host name names, as in bucket.s3.eu-west-1.amazonaws.com, bucket.s3.localhost:4566, bucket.localhost; else empty."""
+    found = _BUCKET_HOST.match(host)
+    return found["bucket"].lower() if found is not None else ""
+
+
+def _path(request: HttpRequest, service: str) -> str:
+    """The raw path, with the bucket at its begin."""
+    bucket = bucket_of_host(request.host) if service == "s3" else ""
+    return f"/{bucket}{request.path}" if bucket else request.path
+
+
+def _passes(name: str) -> bool:
+    name = name.lower()
+    return name not in _OF_THE_CONNECTION and not name.translate(_FLATTENED).startswith(_TOLD)
+
+
+def _has_no_body(request: HttpRequest) -> bool:
+    """Neither framing header: there is nothing to wait for."""
+    return request.content_length in (None, 0) and "transfer-encoding" not in request.headers
+
+
+def _error(code: str, message: str, status: int) -> ServiceError:
+    error = type(
+        code or "CompanionError", (CompanionError,), {"code": code, "status": status, "fault": "server" if status >= 500 else "client"}
+    )
+    made: ServiceError = error(message)
+    return made
+
+
+async def _whole(response: HttpResponse) -> bytes:
+    if isinstance(response.body, bytes):
+        return response.body
+    assert not hasattr(response.body, "fd")
+    return b"".join([piece async for piece in response.body])
+
+
+async def _healthy(path: Path) -> None:
+    await exchange(path, "GET", "/", [("Host", "companion"), (_KIND, "health")], b"", 0)
