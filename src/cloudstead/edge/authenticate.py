@@ -26,8 +26,10 @@ class Authenticator:
         self._strict = strict
         self._now = now
 
-    async def identify(self, request: HttpRequest, signature: sigv4.Signature | None, body: bytes | None) -> Identity:
-        """Who made this call. `body` is None when it streams: then the hash that the client declares is what is signed.
+    async def identify(
+        self, request: HttpRequest, signature: sigv4.Signature | None, body: bytes | None
+    ) -> tuple[Identity, Credential | None]:
+        """Who made this call, and with which key, when it is a known one. `body` is None when it streams: it is then still to be `verified`.
 
         Raises:
             AuthenticationError
@@ -35,17 +37,17 @@ class Authenticator:
         if signature is None:
             if self._strict:
                 raise MissingAuthentication("Request is missing Authentication Token")
-            return identities.root(identities.DEFAULT_ACCOUNT)
+            return identities.root(identities.DEFAULT_ACCOUNT), None
         credential = self._credentials.find(signature.access_key_id, signature.token)
         if credential is None:
             if self._strict:
                 raise InvalidKey("The security token included in the request is invalid.")
-            return identities.root(spelled_account(signature.access_key_id), signature.access_key_id)
+            return identities.root(spelled_account(signature.access_key_id), signature.access_key_id), None
         self._check_token(credential, signature.token)
         hashed = None if body is None else await sigv4.body_sha256(body)
         sigv4.verify(request, signature, credential.secret_access_key, hashed, self._now())
         self._credentials.used(signature.access_key_id, signature.service, signature.region)
-        return credential.identity
+        return credential.identity, credential
 
     def _check_token(self, credential: Credential, token: str) -> None:
         if not credential.active:

@@ -20,6 +20,7 @@ from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.identify import Identifier, Target
 from cloudstead.edge.protocols import protocol
 from cloudstead.edge.protocols.model import ServiceModel
+from cloudstead.edge.verified import verified
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import InternalFailure, NotImplementedHere, ServiceError, UnknownOperation
@@ -104,7 +105,7 @@ class Calls:
         if signature is None and operation.anonymous:
             call.identity = identities.anonymous()
         else:
-            call.identity = await self._authenticator.identify(request, signature, body)
+            request = await self._authenticate(call, signature, body)
         wire = protocol(target.protocol)
         parsed = wire.parser(model, target.operation)(request, request.stream() if body is None else body, target.labels)
         ctx = self._context(call)
@@ -118,12 +119,19 @@ class Calls:
         if self._companions is None:
             raise NotImplementedHere(f"{target.service} is not available in Cloudstead yet.")
         body = None if target.long_body(request) else await request.read()
-        call.identity = await self._authenticator.identify(request, signature, body)
+        request = await self._authenticate(call, signature, body)
         action = self._companions.action_of(request, target.service)
         target.operation = action.partition(":")[2]
         if self._cloud.authorizer is not None:
             self._cloud.authorizer.require(self._context(call), action, "", {})  # only the companion knows the resource
         return await self._companions.handle(request, target.service, call.identity.account, target.region)
+
+    async def _authenticate(self, call: Call, signature: sigv4.Signature | None, body: bytes | None) -> HttpRequest:
+        """Learn who calls; the request to go on with is the same, or one whose long body is checked as it is read."""
+        call.identity, credential = await self._authenticator.identify(call.request, signature, body)
+        if body is None and signature is not None and credential is not None:
+            return verified(call.request, signature, credential.secret_access_key)
+        return call.request
 
     def _context(self, call: Call) -> Context:
         request = call.request

@@ -1,0 +1,61 @@
+"""Bodies that stream are checked while they pass.
+
+A small body is hashed before anything is done. A long one is passed on as it comes; what its signature covers is checked on the way, and the call
+fails when it does not hold, before whoever reads it has seen the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from cloudstead.edge import chunked
+from cloudstead.edge.http.messages import HttpRequest
+from cloudstead.edge.sigv4 import Signature
+
+
+class CheckedBody:
+    """A request's body (`messages.Body`) read through something that raises when it is not what was signed."""
+
+    __slots__ = ("_source", "trailers")
+
+    def __init__(self, source: AsyncIterator[bytes], trailers: list[tuple[str, str]]) -> None:
+        self._source = source
+        self.trailers = trailers
+
+    async def next(self) -> bytes:
+        return await anext(self._source, b"")
+
+
+def verified(request: HttpRequest, signature: Signature, secret: str) -> HttpRequest:
+    """The same request with a body that is checked as it is read. The request's own signature has been verified.
+
+    Raises:
+        UnsupportedSignature, MissingDecodedLength, …: see chunked.decode.
+    """
+    length = request.content_length
+    if signature.streaming:
+        source, length = rechunked(chunked.decode(request, signature, secret)), None
+    elif len(signature.payload) == 64:
+        source = chunked.checked(request.stream(), signature.payload)
+    else:
+        return request
+    return HttpRequest(
+        request.method,
+        request.target,
+        request.headers,
+        CheckedBody(source, request.body.trailers),
+        content_length=length,
+        peer=request.peer,
+        peer_port=request.peer_port,
+        secure=request.secure,
+        http_version=request.http_version,
+    )
+
+
+async def rechunked(body: chunked.ChunkedBody) -> AsyncIterator[bytes]:
+    """aws-chunked again, without the signatures: the reader behind the edge needs the trailers too, and the headers announce this coding."""
+    async for piece in body:
+        if piece:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    trailers = "".join(f"{name}:{value}\r\n" for name, value in body.trailers)
+    yield f"0\r\n{trailers}\r\n".encode("latin-1")
