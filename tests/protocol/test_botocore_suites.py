@@ -16,7 +16,7 @@ from botocore.model import ServiceModel as BotocoreModel
 from botocore.parsers import PROTOCOL_PARSERS
 from botocore.utils import parse_timestamp
 from dateutil.tz import tzutc
-from suites import Case, cases, http_request, plain, response_dict, special_floats, struct
+from suites import Case, cases, http_request, plain, response_dict, special_floats, struct, without_bound
 
 from cloudstead.edge.protocols import protocol
 from cloudstead.kernel.errors import ServiceError
@@ -27,9 +27,6 @@ TOKEN = "the client fills in the idempotency token: what it sends has one, what 
 NOT_SENT = "the client leaves an empty collection out, so nobody can tell it from none"
 EMPTY_PAYLOAD = "the client sends an empty structure for none, so nobody can tell one from the other"
 BOTOCORE = "botocore's own run leaves the case out: it does not do what the case says"
-BOUND = "the client leaves out of the map what another member sends, or sends it twice; a server cannot tell which"
-OUR_HEADER = "the case wants every header of the answer in a map, and ours has a request id"
-FORGETS = "botocore forgets the request id of an answer without output"
 AMBIGUOUS = "botocore takes two flattened lists for one, since it looks at the name of their members only; its own run leaves the case out"
 
 CANNOT_APPLY: dict[str, str] = {
@@ -51,20 +48,23 @@ CANNOT_APPLY: dict[str, str] = {
     "legacy/input/rest-json:25-2": EMPTY_PAYLOAD,
     "legacy/input/rest-json:25-4": EMPTY_PAYLOAD,
     "legacy/input/rest-json:25-7": "the client adds a Content-Type, which is a member here",
-    "input/rest-json:RestJsonQueryParamsStringListMap": BOUND,
-    "input/rest-json:RestJsonQueryPrecedence": BOUND,
     "input/rest-json:RestJsonHostWithPath": "the path of the client's endpoint comes before the operation's",
     "input/rest-json:MediaTypeHeaderInputBase64": BOTOCORE,
     "output/rest-json:RestJsonHttpPayloadTraitsWithNoBlobBody": BOTOCORE,
     "output/rest-json:RestJsonHttpPayloadWithUnsetUnion": BOTOCORE,
     "output/rest-json:RestJsonInputAndOutputWithTimestampHeaders": BOTOCORE,
     "output/rest-json:RestJsonInputAndOutputWithQuotedStringHeaders": BOTOCORE,
-    "output/rest-json:HttpPrefixHeadersResponse": OUR_HEADER,
-    "legacy/output/rest-json:9-0": OUR_HEADER,
-    "output/smithy-rpc-v2-cbor:no_output": FORGETS,
-    "output/smithy-rpc-v2-cbor:NoOutputClientAllowsEmptyCbor": FORGETS,
-    "output/smithy-rpc-v2-cbor:NoOutputClientAllowsEmptyBody": FORGETS,
     "legacy/output/rest-json:17-2": "a member of a union that no server knows",
+    "legacy/output/rest-json:9-0": "two members hold the same headers: each is sent, and the client joins them",
+    "input/rest-xml:QueryIdempotencyTokenAutoFill": TOKEN,
+    "legacy/input/rest-xml:23-1": TOKEN,
+    "input/rest-xml:HttpPrefixHeadersAreNotPresent": NOT_SENT,
+    "legacy/input/rest-xml:26-1": NOT_SENT,
+    "output/rest-xml:HttpPayloadTraitsWithNoBlobBody": BOTOCORE,
+    "output/rest-xml:RestXmlHttpPayloadWithUnsetUnion": BOTOCORE,
+    "output/rest-xml:InputAndOutputWithTimestampHeaders": BOTOCORE,
+    "legacy/output/rest-xml:16-2": "a member of a union that no server knows",
+    "output/rest-xml:XmlLists": AMBIGUOUS,
     "output/ec2:Ec2XmlLists": AMBIGUOUS,
     "output/query:QueryXmlLists": AMBIGUOUS,
 }
@@ -90,7 +90,8 @@ def understood(case: Case) -> None:
         assert not case.case.get("params")
         return
     reference = case.given["input"]
-    assert plain(model, reference, parsed) == special_floats(model, reference, case.case["params"])
+    expected = without_bound(model, reference, special_floats(model, reference, case.case["params"]))
+    assert without_bound(model, reference, plain(model, reference, parsed)) == expected
 
 
 def answered(case: Case) -> None:
@@ -106,8 +107,10 @@ def answered(case: Case) -> None:
     )
     response = wire.serializer(model, case.operation)(answer, REQUEST_ID)
     assert response.status == case.case["response"].get("status_code", 200)
-    parsed = botocore_parse(case, response_dict(response, case.operation))
-    assert parsed.pop("ResponseMetadata")["RequestId"] == REQUEST_ID
+    received = response_dict(response, case.operation)
+    parsed = botocore_parse(case, received)
+    # botocore does not look for the id in an answer without output.
+    assert parsed.pop("ResponseMetadata").get("RequestId", received["headers"].get("x-amzn-requestid")) == REQUEST_ID
     assert settle(parsed) == case.case["result"]
 
 
@@ -150,9 +153,12 @@ def botocore_parse(case: Case, response: dict[str, Any]) -> dict[str, Any]:
 
 
 def settle(value: Any) -> Any:
-    """What botocore parsed, in the suites' terms: bytes as text, special floats by name, event streams as lists."""
+    """What botocore parsed, in the suites' terms: bytes as text, special floats by name, event streams as lists.
+
+    Our request id is left out: some cases want all headers of the answer in a map.
+    """
     if isinstance(value, dict):
-        return {name: settle(item) for name, item in value.items()}
+        return {name: settle(item) for name, item in value.items() if item != REQUEST_ID}
     if isinstance(value, (list, EventStream)):
         return [settle(item) for item in value]
     if isinstance(value, bytes):

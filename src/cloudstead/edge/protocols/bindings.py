@@ -23,15 +23,18 @@ Query: TypeAlias = dict[str, list[str]]
 Read: TypeAlias = Callable[[HttpRequest, Mapping[str, str], Query, Raw], None]
 Write: TypeAlias = Callable[[Any, list[tuple[str, str]]], None]
 
+IN_REQUESTS = frozenset({"uri", "querystring", "header", "headers"})
+IN_RESPONSES = frozenset({"header", "headers", "statusCode"})
+
 HEADER_TIMESTAMPS = "rfc822"
 
 _ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^,]*?))\s*(?:,|$)', re.ASCII)
 _MUST_QUOTE = re.compile(r'[",]|^\s|\s$')
 
 
-def located(shape: Shape) -> frozenset[str]:
-    """The members of an input or output that are not in its body."""
-    return frozenset(name for name, reference in shape.get("members", {}).items() if reference.get("location"))
+def located(shape: Shape, places: frozenset[str] = IN_REQUESTS) -> frozenset[str]:
+    """The members of an input or output that are not in its body. A place that only the other direction has does not count."""
+    return frozenset(name for name, reference in shape.get("members", {}).items() if reference.get("location") in places)
 
 
 def request_reader(model: ServiceModel, shape: Shape) -> Callable[[HttpRequest, Mapping[str, str]], Raw]:

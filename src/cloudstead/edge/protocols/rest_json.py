@@ -12,7 +12,7 @@ import msgspec
 
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse, ResponseBody
 from cloudstead.edge.protocols import eventstream
-from cloudstead.edge.protocols.bindings import located, request_reader, response_writer
+from cloudstead.edge.protocols.bindings import IN_RESPONSES, located, request_reader, response_writer
 from cloudstead.edge.protocols.events import EventWriter
 from cloudstead.edge.protocols.json import JsonProtocol, body_writer, encode, error_code, error_members, is_plain, load, query_error
 from cloudstead.edge.protocols.model import Parser, Protocol, Raw, Serializer, ServiceModel, Shape, build
@@ -103,7 +103,7 @@ class RestJsonProtocol(Protocol):
     def _body(self, model: ServiceModel, shape: Shape) -> tuple[str, Callable[[Any], ResponseBody]]:
         """The content type of an output's body, and what writes it."""
         writers = Writers(model)
-        outside = located(shape)
+        outside = located(shape, IN_RESPONSES)
         payload = shape.get("payload")
         if payload is not None:
             attribute = model.field(shape["name"], payload).name
@@ -122,7 +122,7 @@ class RestJsonProtocol(Protocol):
         if model is not None and error.shape and model.error_class(error.shape) is type(error):
             shape = model.shape(error.shape)
             response_writer(model, shape)(error, headers)
-            for name in located(shape):
+            for name in located(shape, IN_RESPONSES):
                 members.pop(shape["members"][name].get("locationName", name), None)
         headers += query_error(model, error)
         return HttpResponse(error.status, headers, encode(members))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse, ResponseBody
 from cloudstead.edge.protocols import eventstream, xml
-from cloudstead.edge.protocols.bindings import located, request_reader, response_writer
+from cloudstead.edge.protocols.bindings import IN_RESPONSES, located, request_reader, response_writer
 from cloudstead.edge.protocols.events import EventWriter
 from cloudstead.edge.protocols.model import Parser, Protocol, Serializer, ServiceModel, Shape, build
 from cloudstead.edge.protocols.query import error_element
@@ -80,7 +80,7 @@ class RestXmlProtocol(Protocol):
 
     def _body(self, model: ServiceModel, shape: Shape) -> tuple[str, Callable[[Any], ResponseBody]]:
         """The content type of an output's body, and what writes it."""
-        outside = located(shape)
+        outside = located(shape, IN_RESPONSES)
         payload = shape.get("payload")
         if payload is not None:
             reference = shape["members"][payload]
@@ -103,7 +103,7 @@ class RestXmlProtocol(Protocol):
         outside: frozenset[str] = frozenset()
         if model is not None and error.shape and model.error_class(error.shape) is type(error):
             shape = model.shape(error.shape)
-            outside = located(shape)
+            outside = located(shape, IN_RESPONSES)
             response_writer(model, shape)(error, headers)
         if is_s3(model):
             element = error_element(model, error, MILLISECONDS, with_type=False, without=outside)
