@@ -20,7 +20,8 @@ from cloudstead.kernel.store.backend import Batch, Live, Stored
 from cloudstead.kernel.store.failures import Damaged, NewerSchema, WriteFailed
 
 LAYOUT = 1
-_ROWS_A_STATEMENT = (256, 64, 16, 8, 4, 2, 1)  # few different texts, so that SQLite's prepared statements are found again
+_ROWS_A_STATEMENT = (256, 64, *range(32, 0, -1))  # few different texts, so that the prepared statements are found again
+_PREPARED = 512  # statements to keep; one takes some KiB
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 
@@ -43,7 +44,7 @@ class SqliteBackend:
             raise Damaged(f"{path} cannot be opened: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=_PREPARED)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -1024")  # KiB; the rows are in memory already
