@@ -84,6 +84,7 @@ class ServiceModel:
         self.shapes: Mapping[str, Shape] = wire["shapes"]
         self._api = api
         self._fields: dict[str, dict[str, Field]] = {}
+        self._streaming: dict[str, bool] = {}
         self.compiled: dict[tuple[str, str, str], Any] = {}  # (protocol, operation, "parser" | "serializer") -> closure
 
     @classmethod
@@ -130,8 +131,11 @@ class ServiceModel:
 
     def streams_input(self, operation: str) -> bool:
         """Whether the operation's body is too long to hold, or an event stream."""
-        shape = self.input_shape(operation)
-        return shape is not None and self.stream_of(shape) is not None
+        known = self._streaming.get(operation)
+        if known is None:
+            shape = self.input_shape(operation)
+            known = self._streaming[operation] = shape is not None and self.stream_of(shape) is not None
+        return known
 
     def stream_of(self, shape: Shape) -> str | None:
         """The name of the member of an input or output that is a stream of bytes or of events."""
