@@ -7,7 +7,7 @@ chunk sizes. It has no cap on anything, and lets pass what `_check_head` refuses
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import httptools
 
@@ -65,6 +65,7 @@ class RequestParser:
         self._target = b""
         self._fields: list[tuple[str, str]] = []
         self._size = 0
+        self._unparsed = 0  # bytes to come of the body of a request that asks for an upgrade
         self._refusal: Refusal | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -73,6 +74,8 @@ class RequestParser:
         Raises:
             Refusal: nothing that follows can be understood.
         """
+        if self._unparsed:
+            return self._take(data)
         body = self.incoming
         received = body.received if body is not None else 0
         self._fresh = False
@@ -80,7 +83,7 @@ class RequestParser:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
+            rest = self._take(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             if self._refusal is None and isinstance(error, httptools.HttpParserCallbackError):
                 log.error("a parser callback failed", exc_info=error)
@@ -94,6 +97,21 @@ class RequestParser:
             if self._quiet > self._limits.head_bytes:
                 raise Refusal(400, "chunk extensions or trailers too large")
         return rest
+
+    def _take(self, data: bytes) -> bytes:
+        """Take what of `data` is the body of a request that asks for an upgrade, which llhttp does not parse; gives back the rest."""
+        body, left = self.incoming, self._unparsed
+        if body is None or not left:
+            self._unparsed = 0
+            return data
+        taken = data[:left]
+        self._unparsed = left - len(taken)
+        if taken:
+            body.feed(taken)
+        if not self._unparsed:
+            self.incoming = None
+            body.finish()
+        return data[left:]
 
     # Called by httptools.
 
@@ -133,6 +151,8 @@ class RequestParser:
         size = None if length is None else int(length)
         if size or "transfer-encoding" in index:
             expects = "expect" in index and version == "1.1" and index["expect"].lower() == "100-continue"
+            if parser.should_upgrade():
+                self._unparsed = size or self._refuse(400, "a chunked body in a request that asks for an upgrade")
             body = self.incoming = IncomingBody(receiver, self._limits.body_buffer, continue_expected=expects)
         peer, port = receiver.peer
         request = HttpRequest(
@@ -164,10 +184,12 @@ class RequestParser:
             self.incoming.feed(data)
 
     def on_message_complete(self) -> None:
+        if self._unparsed:
+            return
         body, self.incoming = self.incoming, None
         if body is not None:
             body.finish()
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, status: int, reason: str) -> NoReturn:
         self._refusal = Refusal(status, reason)
         raise self._refusal
