@@ -4,7 +4,7 @@ from cloudstead.kernel.operations import Service
 
 SERVICE = Service(
     name="logs",
-    modules=("groups", "streams", "log_events", "tagging"),
+    modules=("groups", "streams", "log_events", "tagging", "filters", "policies", "live_tail"),
     tables="model:TABLES",
     start="controller:start",
 )

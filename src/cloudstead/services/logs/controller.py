@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Protocol
 
 from cloudstead.kernel.clock import Timer
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.services.logs.archive import Archive
 from cloudstead.services.logs.delivery import Deliveries
+from cloudstead.services.logs.journal import Accepted
 from cloudstead.services.logs.metrics import Metrics
 from cloudstead.services.logs.model import GROUPS, STREAMS
 from cloudstead.services.logs.queries import Queries
@@ -20,6 +23,15 @@ log = logging.getLogger(__name__)
 
 DAY = 86_400_000  # ms
 SWEEP_SECONDS = 3600.0
+
+
+class Listener(Protocol):
+    """A Live Tail session."""
+
+    account: str
+    region: str
+
+    def accepted(self, events: Sequence[Accepted]) -> None: ...
 
 
 class Logs:
@@ -31,6 +43,7 @@ class Logs:
         self.deliveries = Deliveries(cloud, self.archive)
         self.metrics = Metrics(cloud)
         self.queries = Queries()
+        self.live: set[Listener] = set()  # Live Tail sessions
         self._timer: Timer | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -41,7 +54,7 @@ class Logs:
     async def start(self) -> None:
         await self.archive.start()
         self.archive.needed_seq = self.deliveries.delivered
-        self.archive.listeners += [self.deliveries.accepted, self.metrics.accepted]
+        self.archive.listeners += [self.deliveries.accepted, self.metrics.accepted, self._tell_live]
         self.deliveries.start()
         self._wait()
 
@@ -55,6 +68,10 @@ class Logs:
         await self.deliveries.stop()
         await self.metrics.stop()
         await self.archive.close()
+
+    def _tell_live(self, events: Sequence[Accepted]) -> None:
+        for session in tuple(self.live):
+            session.accepted(events)
 
     async def forget_group(self, uid: int) -> None:
         self.deliveries.changed(uid)
