@@ -21,15 +21,12 @@ from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.operations import ConditionValue, Operation
 from cloudstead.kernel.policy import AuthorizationRequest, Decision, Policy, PolicySet, Principal, Source, evaluate, parse
 from cloudstead.kernel.policy.grammar import MalformedPolicy
-from cloudstead.kernel.sessions import Sessions
+from cloudstead.kernel.sessions import AUTHORIZATION_MESSAGE, Sessions
 from cloudstead.kernel.shapes import Request
 
 log = logging.getLogger(__name__)
 
 Mode: TypeAlias = Literal["off", "warn", "enforce"]
-
-ENCODED_MESSAGE: Final = "authorization-message"
-"""The purpose under which details of a denial are sealed; sts:DecodeAuthorizationMessage opens them."""
 
 _ENCODING_SERVICES: Final = frozenset(("ec2",))  # whose denials carry the details in encoded form only
 _NEEDS_A_GRANT: Final = frozenset(("lambda:InvokeFunction", "sqs:SendMessage", "sns:Publish"))
@@ -146,7 +143,7 @@ class PolicyAuthorizer:
         service = action.partition(":")[0]
         if service not in _ENCODING_SERVICES:
             raise AccessDenied(sentence)
-        encoded = Sessions.of(ctx.cloud).seal(ENCODED_MESSAGE, _details(ctx, action, resource, decision))
+        encoded = Sessions.of(ctx.cloud).seal(AUTHORIZATION_MESSAGE, _details(ctx, action, resource, decision))
         raise UnauthorizedOperation(
             f"You are not authorized to perform this operation. {sentence}. Encoded authorization failure message: {encoded}"
         )

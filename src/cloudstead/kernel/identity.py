@@ -24,6 +24,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     principal_arn: str = ""  # whose policies count: the user's or the role's IAM ARN; the same as arn for a user
     session_policies: tuple[str, ...] = ()  # passed to AssumeRole or GetFederationToken: JSON documents, and ARNs of managed policies
     session_tags: tuple[tuple[str, str], ...] = ()
+    transitive_tags: tuple[str, ...] = ()  # the keys of those that are handed on when this session assumes a role
     issued_at: float = 0.0  # when a temporary session began
     mfa: bool = False
     source_identity: str = ""

@@ -29,6 +29,9 @@ from cloudstead.kernel.pagination import secret
 if TYPE_CHECKING:
     from cloudstead.kernel.context import Cloud
 
+AUTHORIZATION_MESSAGE: Final = "authorization-message"
+"""The purpose under which the details of a denial are sealed; sts:DecodeAuthorizationMessage opens them."""
+
 _REMEMBERED: Final = 4096  # opened tokens; opening one costs some 30 µs
 _LARGEST: Final = 1 << 16  # bytes of a record: decompressing a forged one must not fill the memory (it is verified before, too)
 _SEAL = 32  # bytes of HMAC-SHA-256

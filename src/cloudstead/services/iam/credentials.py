@@ -69,6 +69,7 @@ class Keys:
         self._sessions = Sessions.of(cloud)
         self._known: dict[str, tuple[AccessKey, User | None, Credential]] = {}
         self._uses: dict[tuple[str, str, str], Use] = {}  # (account, subject, service)
+        self._subjects: dict[str, Identity] = {}  # who showed a temporary key lately
 
     @classmethod
     def of(cls, cloud: Cloud) -> Keys:
@@ -83,6 +84,9 @@ class Keys:
         if session_token:
             temporary = self._sessions.find(access_key_id, session_token)
             if temporary is not None:
+                if len(self._subjects) >= _REMEMBERED:
+                    self._subjects.clear()
+                self._subjects[access_key_id] = temporary.identity
                 return temporary
         key = self._keys.find("by_id", (access_key_id,))
         if key is None:
@@ -104,21 +108,24 @@ class Keys:
     def used(self, access_key_id: str, service: str, region: str) -> None:
         """Note a use in memory; a row is written when the last one is old, so that a busy key costs a write a quarter of an hour."""
         key = self._keys.find("by_id", (access_key_id,))
-        if key is None:
+        if key is not None:
+            self._note(key.account, access_key_id, service, region)
             return
-        place = (key.account, access_key_id, service)
-        now = self._cloud.clock.time()
-        last = self._uses.get(place) or self._cloud.store.table(USES).get(place)
-        use = Use(account=key.account, subject=access_key_id, service=service, region=region, at=now)
-        if last is None or now - last.at >= USE_IS_WRITTEN_AFTER:
+        session = self._subjects.get(access_key_id)
+        if session is not None and session.principal_arn:
+            self._note(session.account, session.principal_arn, service, region)
+
+    def _note(self, account: str, subject: str, service: str, region: str) -> None:
+        place = (account, subject, service)
+        use = Use(account=account, subject=subject, service=service, region=region, at=self._cloud.clock.time())
+        self._uses[place] = use
+        written = self._cloud.store.table(USES).get(place)
+        if written is None or use.at - written.at >= USE_IS_WRITTEN_AFTER:
             with self._cloud.store.transaction() as tx:
-                use = tx.put(USES, use)
-            self._uses[place] = use
-        else:
-            self._uses[place] = msgspec.structs.replace(last, region=region)
+                tx.put(USES, use)
 
     def last_use(self, account: str, subject: str) -> Use | None:
-        """The latest use of a key for any service."""
+        """The latest use, for any service, of a key or of a role's or user's temporary ones (by its ARN)."""
         uses = [self._uses.get((account, subject, row.service), row) for row in self._cloud.store.table(USES).scan((account, subject))]
         return max(uses, key=lambda use: use.at, default=None)
 
@@ -181,7 +188,7 @@ class Policies:
     def policies_of(self, identity: Identity) -> PolicySet:
         """All policies of a caller; the root user and services have none."""
         gathered = self._gathered(identity)
-        if not identity.session_policies:
+        if not identity.session_policies and identity.kind != "federated-user":  # who has no more than its session policies allow
             return gathered.policies
         own = gathered.policies
         return PolicySet(identity=own.identity, boundary=own.boundary, session=self._session(identity))

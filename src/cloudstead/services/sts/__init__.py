@@ -2,4 +2,4 @@
 
 from cloudstead.kernel.operations import Service
 
-SERVICE = Service(name="sts", modules=())
+SERVICE = Service(name="sts", modules=("callers", "roles", "web_identity", "tokens", "messages"))
