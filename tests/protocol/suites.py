@@ -18,6 +18,7 @@ import types
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.model import OperationModel
 from botocore.model import ServiceModel as BotocoreModel
@@ -34,6 +35,8 @@ from generate import config, model, wire
 from generate.source import Source
 
 Json = dict[str, Any]
+
+IDEMPOTENCY_TOKEN = "00000000-0000-4000-8000-000000000000"  # what the suites' clients make of a token that is not given
 
 _numbers = itertools.count()
 
@@ -112,7 +115,9 @@ def http_request(case: Case) -> HttpRequest:
         data = gzip.compress(_written(case))  # the suites do not record what becomes of the body
     if "host" in sent:
         headers.append(("Host", sent["host"]))
-    return HttpRequest.of(sent.get("method", case.given.get("http", {}).get("method", "POST")), sent.get("uri", "/") or "/", headers, data)
+    # A client's endpoint may have a path, which comes before the operation's; ours has none.
+    target = sent.get("uri", "/").removeprefix(urlsplit(case.description.get("clientEndpoint", "")).path) or "/"
+    return HttpRequest.of(sent.get("method", case.given.get("http", {}).get("method", "POST")), target, headers, data)
 
 
 def _written(case: Case) -> bytes:
@@ -152,15 +157,20 @@ async def _collect(stream: Any) -> bytes:
     return b"".join([piece async for piece in stream])
 
 
-def special_floats(model: ServiceModel, reference: Mapping[str, Any], value: Any) -> Any:
-    """The suites' values as `plain` gives them: members that are null left out."""
+def given(model: ServiceModel, reference: Mapping[str, Any], value: Any) -> Any:
+    """The suites' values as `plain` gives them: null members left out, what clients fill in filled in, JSON in headers as its value."""
     shape = model.resolve(reference)
-    if isinstance(value, dict) and shape["type"] == "structure" and not shape.get("document"):
-        return {name: special_floats(model, shape["members"][name], item) for name, item in value.items() if item is not None}
+    if shape.get("document"):
+        return value
+    if shape.get("jsonvalue"):
+        return json.loads(value) if shape.get("location") == "header" and isinstance(value, str) else value
+    if isinstance(value, dict) and shape["type"] == "structure":
+        tokens = {name: IDEMPOTENCY_TOKEN for name, member in shape["members"].items() if member.get("idempotencyToken")}
+        return tokens | {name: given(model, shape["members"][name], item) for name, item in value.items() if item is not None}
     if isinstance(value, list) and shape["type"] == "list":
-        return [special_floats(model, shape["member"], item) for item in value]
+        return [given(model, shape["member"], item) for item in value]
     if isinstance(value, dict) and shape["type"] == "map":
-        return {key: special_floats(model, shape["value"], item) for key, item in value.items()}
+        return {key: given(model, shape["value"], item) for key, item in value.items()}
     return value
 
 

@@ -16,29 +16,20 @@ from botocore.model import ServiceModel as BotocoreModel
 from botocore.parsers import PROTOCOL_PARSERS
 from botocore.utils import parse_timestamp
 from dateutil.tz import tzutc
-from suites import Case, cases, http_request, plain, response_dict, special_floats, struct, without_bound
+from suites import Case, cases, given, http_request, plain, response_dict, struct, without_bound
 
 from cloudstead.edge.protocols import protocol
 from cloudstead.kernel.errors import ServiceError
 
 REQUEST_ID = "f7a4e2d0-9c1b-4a7e-8d35-0123456789ab"
 
-TOKEN = "the client fills in the idempotency token: what it sends has one, what it was given has none"
 NOT_SENT = "the client leaves an empty collection out, so nobody can tell it from none"
 EMPTY_PAYLOAD = "the client sends an empty structure for none, so nobody can tell one from the other"
-BOTOCORE = "botocore's own run leaves the case out: it does not do what the case says"
-AMBIGUOUS = "botocore takes two flattened lists for one, since it looks at the name of their members only; its own run leaves the case out"
+CONTRADICTION = "a flattened list whose member has a name: this case ignores the name, legacy/output/query:9-0 and SimpleDB go by it"
 
 CANNOT_APPLY: dict[str, str] = {
-    "input/ec2:Ec2ProtocolIdempotencyTokenAutoFill": TOKEN,
-    "input/query:QueryProtocolIdempotencyTokenAutoFill": TOKEN,
-    "legacy/input/ec2:8-1": TOKEN,
-    "legacy/input/query:12-1": TOKEN,
     "input/ec2:Ec2EmptyQueryLists": NOT_SENT,
     "input/query:QueryEmptyQueryMaps": NOT_SENT,
-    "input/rest-json:RestJsonQueryIdempotencyTokenAutoFill": TOKEN,
-    "legacy/input/json:6-1": TOKEN,
-    "legacy/input/rest-json:19-1": TOKEN,
     "input/rest-json:RestJsonHttpPrefixHeadersAreNotPresent": NOT_SENT,
     "input/rest-json:RestJsonOmitsEmptyListQueryValues": NOT_SENT,
     "legacy/input/rest-json:26-1": NOT_SENT,
@@ -48,26 +39,28 @@ CANNOT_APPLY: dict[str, str] = {
     "legacy/input/rest-json:25-2": EMPTY_PAYLOAD,
     "legacy/input/rest-json:25-4": EMPTY_PAYLOAD,
     "legacy/input/rest-json:25-7": "the client adds a Content-Type, which is a member here",
-    "input/rest-json:RestJsonHostWithPath": "the path of the client's endpoint comes before the operation's",
-    "input/rest-json:MediaTypeHeaderInputBase64": BOTOCORE,
-    "output/rest-json:RestJsonHttpPayloadTraitsWithNoBlobBody": BOTOCORE,
-    "output/rest-json:RestJsonHttpPayloadWithUnsetUnion": BOTOCORE,
-    "output/rest-json:RestJsonInputAndOutputWithTimestampHeaders": BOTOCORE,
-    "output/rest-json:RestJsonInputAndOutputWithQuotedStringHeaders": BOTOCORE,
     "legacy/output/rest-json:17-2": "a member of a union that no server knows",
+    "output/ec2:Ec2XmlLists": CONTRADICTION,
+    "output/query:QueryXmlLists": CONTRADICTION,
+    "output/rest-xml:XmlLists": CONTRADICTION,
     "legacy/output/rest-json:9-0": "two members hold the same headers: each is sent, and the client joins them",
-    "input/rest-xml:QueryIdempotencyTokenAutoFill": TOKEN,
-    "legacy/input/rest-xml:23-1": TOKEN,
     "input/rest-xml:HttpPrefixHeadersAreNotPresent": NOT_SENT,
     "legacy/input/rest-xml:26-1": NOT_SENT,
-    "output/rest-xml:HttpPayloadTraitsWithNoBlobBody": BOTOCORE,
-    "output/rest-xml:RestXmlHttpPayloadWithUnsetUnion": BOTOCORE,
-    "output/rest-xml:InputAndOutputWithTimestampHeaders": BOTOCORE,
     "legacy/output/rest-xml:16-2": "a member of a union that no server knows",
-    "output/rest-xml:XmlLists": AMBIGUOUS,
-    "output/ec2:Ec2XmlLists": AMBIGUOUS,
-    "output/query:QueryXmlLists": AMBIGUOUS,
 }
+
+# Answers that botocore's parser does not read as the case says (its own run leaves these cases out): ours must be the recorded one itself.
+BOTOCORE_MISREADS = frozenset(
+    {
+        "output/rest-json:RestJsonHttpPayloadTraitsWithNoBlobBody",
+        "output/rest-json:RestJsonHttpPayloadWithUnsetUnion",
+        "output/rest-json:RestJsonInputAndOutputWithTimestampHeaders",
+        "output/rest-json:RestJsonInputAndOutputWithQuotedStringHeaders",
+        "output/rest-xml:HttpPayloadTraitsWithNoBlobBody",
+        "output/rest-xml:RestXmlHttpPayloadWithUnsetUnion",
+        "output/rest-xml:InputAndOutputWithTimestampHeaders",
+    }
+)
 
 INPUTS = {case.id: case for case in cases("input")}
 OUTPUTS = {case.id: case for case in cases("output")}
@@ -90,28 +83,39 @@ def understood(case: Case) -> None:
         assert not case.case.get("params")
         return
     reference = case.given["input"]
-    expected = without_bound(model, reference, special_floats(model, reference, case.case["params"]))
+    expected = without_bound(model, reference, given(model, reference, case.case["params"]))
     assert without_bound(model, reference, plain(model, reference, parsed)) == expected
+
+
+def answer(case: Case) -> dict[str, Any]:
+    """Our answer with the result of the case, as botocore's parsers take it."""
+    model = case.model()
+    reference, kind = case.given.get("output"), model.response(case.operation)
+    output = struct(model, reference, case.case["result"], kind) if reference else kind()
+    return response_dict(protocol(case.protocol).serializer(model, case.operation)(output, REQUEST_ID), case.operation)
 
 
 def answered(case: Case) -> None:
     """botocore's parser makes of our answer what the case says."""
-    model = case.model()
-    wire = protocol(case.protocol)
     if "error" in case.case:
         refused(case)
         return
-    reference = case.given.get("output")
-    answer = (
-        struct(model, reference, case.case["result"], model.response(case.operation)) if reference else model.response(case.operation)()
-    )
-    response = wire.serializer(model, case.operation)(answer, REQUEST_ID)
-    assert response.status == case.case["response"].get("status_code", 200)
-    received = response_dict(response, case.operation)
+    received = answer(case)
+    assert received["status_code"] == case.case["response"].get("status_code", 200)
     parsed = botocore_parse(case, received)
     # botocore does not look for the id in an answer without output.
     assert parsed.pop("ResponseMetadata").get("RequestId", received["headers"].get("x-amzn-requestid")) == REQUEST_ID
     assert settle(parsed) == case.case["result"]
+
+
+def as_recorded(case: Case) -> None:
+    """Our answer is the one that the case holds, but for what every answer has."""
+    received, recorded = answer(case), case.case["response"]
+    for name, value in (recorded.get("headers") or {}).items():
+        if name.lower() not in ("content-type", "content-length"):
+            assert received["headers"].get(name) == value
+    body = (recorded.get("body") or "").encode()
+    assert received["body"] == (recorded.get("body") or "").encode()
 
 
 def refused(case: Case) -> None:
@@ -175,10 +179,13 @@ def test_we_understand_what_a_client_sends(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [case for name, case in OUTPUTS.items() if name not in CANNOT_APPLY], ids=repr)
 def test_a_client_understands_what_we_answer(case: Case) -> None:
-    answered(case)
+    if case.id in BOTOCORE_MISREADS:
+        as_recorded(case)
+    else:
+        answered(case)
 
 
-@pytest.mark.parametrize("name", CANNOT_APPLY)
+@pytest.mark.parametrize("name", [*CANNOT_APPLY, *BOTOCORE_MISREADS])
 def test_what_cannot_apply_still_exists_and_still_fails(name: str) -> None:
     run: Callable[[Case], None]
     case, run = (INPUTS[name], understood) if name in INPUTS else (OUTPUTS[name], answered)
@@ -186,4 +193,17 @@ def test_what_cannot_apply_still_exists_and_still_fails(name: str) -> None:
         run(case)
     except Exception:
         return
-    pytest.fail(f"{name} passes; it need not be left out any more ({CANNOT_APPLY[name]})")
+    pytest.fail(f"{name} passes; it is no exception any more")
+
+
+def test_nearly_every_case_applies(capsys: pytest.CaptureFixture[str]) -> None:
+    for title, run in (("requests", INPUTS), ("answers", OUTPUTS)):
+        suites: dict[str, list[bool]] = {}
+        for name in run:
+            suites.setdefault(name.partition(":")[0], []).append(name not in CANNOT_APPLY)
+        current = [applies for suite, cases in suites.items() if not suite.startswith("legacy/") for applies in cases]
+        with capsys.disabled():
+            print(f"\n{title}: {sum(current)} of {len(current)}")
+            for suite, cases in suites.items():
+                print(f"  {suite}: {sum(cases)} of {len(cases)}")
+        assert sum(current) >= 0.95 * len(current)

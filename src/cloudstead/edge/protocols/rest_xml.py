@@ -25,7 +25,6 @@ from cloudstead.kernel.shapes import ByteStream, Request, Response
 CONTENT_TYPE = "application/xml"
 PROLOG = '<?xml version="1.0" encoding="UTF-8"?>\n'
 S3_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"  # botocore's model does not have it
-INVALID = "The XML you provided was not well-formed or did not validate against our published schema"
 
 
 class RestXmlProtocol(Protocol):
@@ -145,7 +144,7 @@ def document_reader(model: ServiceModel, shape: Shape, without: frozenset[str] =
             return read(xml.parse(body))
         except Unreadable as problem:
             where = f": {problem.where} is not {problem.expected}." if problem.where else ""
-            raise xml.MalformedXml(INVALID + where) from None
+            raise xml.MalformedXml(xml.INVALID + where) from None
 
     return read_document
 

@@ -4,7 +4,7 @@ A writer is `write(value, append)`: it appends the text of one whole element, ta
 what msgspec.convert takes: dictionaries by the struct's field names on the wire, lists, numbers, bytes, seconds since the epoch.
 
 Bodies come from strangers. Document type declarations are refused before the parser sees them, so there are no entities to expand; bytes are
-taken to be UTF-8 whatever the prolog says, so that this check cannot be evaded by another encoding; the depth is bounded.
+UTF-8 whatever the prolog says, so that this check cannot be evaded by another encoding; length and depth are bounded.
 https://smithy.io/2.0/aws/protocols/aws-restxml-protocol.html, https://smithy.io/2.0/spec/protocol-traits.html#xml-bindings
 """
 
@@ -25,6 +25,8 @@ Reader: TypeAlias = Callable[[Element], Any]
 
 MAX_DEPTH = 100  # of elements; AWS's deepest documents (lifecycle rules, CloudFront distributions) stay below 20
 MAX_BYTES = 8 << 20  # the longest there are (10,000 parts of an upload, a CloudFormation template) stay below 2 MiB
+
+INVALID = "The XML you provided was not well-formed or did not validate against our published schema"
 
 # What cannot stand in text as it is. XML 1.0 has no way at all to write most control characters and lone surrogates: they become U+FFFD.
 _SPECIAL = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -70,6 +72,10 @@ def parse(body: bytes) -> Element:
     """
     if len(body) > MAX_BYTES:
         raise MalformedXml(f"The XML of a request may be {MAX_BYTES} bytes long at most.")
+    if (
+        b"\x00" in body
+    ):  # no XML in UTF-8 has it, all in UTF-16 has; the parser would take that, and the next line not see what stands there
+        raise MalformedXml(INVALID)
     if b"<!DOCTYPE" in body:
         raise MalformedXml("Document type declarations are not allowed in the XML of a request.")
     parser = XMLParser(encoding="utf-8")
@@ -77,7 +83,7 @@ def parse(body: bytes) -> Element:
         parser.feed(body)
         root: Element = parser.close()
     except (ParseError, ValueError, LookupError):
-        raise MalformedXml("The XML you provided was not well-formed or did not validate against our published schema") from None
+        raise MalformedXml(INVALID) from None
     if body.count(b"<") > MAX_DEPTH:  # only then can it be too deep
         _check_depth(root)
     return root
@@ -126,7 +132,7 @@ class Writers:
             # Models made before Smithy name flattened elements at the list's member (SimpleDB), Smithy at the reference to the list.
             element = reference.get("locationName") or shape["member"].get("locationName") or name
             return self._items(self.element(element, self.model.resolve(shape["member"])))
-        return self._entries(reference.get("locationName", name), shape)
+        return self._entries(shape.get("locationName", name), shape)
 
     def element(self, name: str, shape: Shape, without: frozenset[str] = frozenset()) -> Writer:
         """What writes one element of this name, without these members where it is a structure's."""
