@@ -122,7 +122,7 @@ USERS = {
         ("{ $.numbers[0] < 10e-3 }", TRAIL, True),
         ("{ $.eventType > 5 }", TRAIL, False),
         ("{ $.missing != 5 }", TRAIL, False),
-        ("{ ($.user.id = 1) && ($.users[0].email = \"John.Doe@example.com\") }", USERS, True),
+        ('{ ($.user.id = 1) && ($.users[0].email = "John.Doe@example.com") }', USERS, True),
         ('{ ($.user.id = 2 && $.users[0].email = "nonmatch") || $.actions[2] = "GET" }', USERS, False),
         ('{ $.user.email = "John.Stiles@example.com" || $.coordinates[0][1] = "nonmatch" && $.actions[2] = "nonmatch" }', USERS, True),
         ('{ ($.user.email = "John.Stiles@example.com" || $.coordinates[0][1] = "nonmatch") && $.actions[2] = "nonmatch" }', USERS, False),
@@ -197,7 +197,10 @@ def test_fields_of_a_line_are_extracted_under_their_names_and_places() -> None:
         "$status_code": "404",
         "$7": "1534",
     }
-    assert compile_pattern("{ $.latency = * && $.a.b = 1 }").extract(b'{"latency": 12.5, "a": {"b": 1}}') == {"$.latency": "12.5", "$.a.b": "1"}
+    assert compile_pattern("{ $.latency = * && $.a.b = 1 }").extract(b'{"latency": 12.5, "a": {"b": 1}}') == {
+        "$.latency": "12.5",
+        "$.a.b": "1",
+    }
     assert compile_pattern("x").extract(b"x") == {}
     assert compile_pattern("x").extract(b"y") is None
 

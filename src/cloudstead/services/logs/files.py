@@ -47,7 +47,8 @@ class Files:
         return data
 
     def size(self, name: str) -> int:
-        return os.fstat(self._descriptor(name).fd).st_size
+        descriptor = self._descriptor(name)  # held until the call is over: another thread may forget the file now
+        return os.fstat(descriptor.fd).st_size
 
     def forget(self, name: str) -> None:
         with self._lock:
