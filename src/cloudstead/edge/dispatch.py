@@ -63,9 +63,10 @@ class Calls:
         if own is not None:
             return await own(request)
         call = Call(request)
+        failures = self._cloud.store.failures  # what is undone while the call awaits something must not be acknowledged
         try:
             response = await self._answer(call)
-            await self._cloud.store.settled()
+            await self._cloud.store.settled(failures)
         except Exception as error:
             response = self._refuse(call, error)
         self._calllog.write(
