@@ -2,4 +2,4 @@
 
 from cloudstead.kernel.operations import Service
 
-SERVICE = Service(name="iam", modules=())
+SERVICE = Service(name="iam", modules=("simulate",), tables="model:TABLES")
