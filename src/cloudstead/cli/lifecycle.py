@@ -210,7 +210,7 @@ def _told(told: dict[str, Any]) -> list[str]:
     """The daemon's own words as lines: names and values, one level deep for what has parts."""
     lines = []
     for name, value in told.items():
-        if name in ("status", "version"):
+        if name in ("status", "version", "uptime", "endpoint"):  # said already
             continue
         if isinstance(value, dict):
             lines.append(f"  {name}:")
