@@ -4,14 +4,21 @@
     ├── settings                    alias, password policy                                      AccountSettings
     ├── users/<name>                with its groups, inline and attached policies, boundary     User
     │   ├── access-keys/<id>        also those of the root user, whose `user` is empty          AccessKey
-    │   └── login-profile           the console's password                                      LoginProfile
+    │   ├── login-profile           the console's password                                      LoginProfile
+    │   ├── ssh-keys/<id>                                                                       SshPublicKey
+    │   ├── signing-certificates/<id>                                                           SigningCertificate
+    │   └── service-credentials/<id>                                                            ServiceCredential
     ├── groups/<name>               with inline and attached policies                           Group
     ├── roles/<name>                with trust policy, inline and attached policies, boundary   Role
     ├── instance-profiles/<name>    with its one role                                           InstanceProfile
     ├── policies/<name>             the account's managed policies, each with its versions      ManagedPolicy
     ├── oidc-providers/<host/path>                                                              OpenIDConnectProvider
     ├── saml-providers/<name>                                                                   SamlProvider
-    └── uses/<subject>/<service>    when a key, user or role was last used for what             Use
+    ├── server-certificates/<name>                                                              ServerCertificate
+    ├── mfa-devices/<serial>        virtual ones, perhaps a user's                              MfaDevice
+    ├── uses/<subject>/<service>    when a key, user or role was last used for what             Use
+    ├── credential-report           the latest                                                  CredentialReport
+    └── tasks/<id>                  what was asked for and can be asked about for a while       Task
 
 What belongs to a user, group or role stands in its row: AWS allows a few groups, ten or twenty attached policies and some KB of inline ones, and
 so all that decides on a caller's rights is found by a handful of look-ups and without a scan. The other directions (who has this policy, who is in
@@ -133,6 +140,8 @@ class LoginProfile(Row, frozen=True, kw_only=True):
     password_hash: str  # scrypt; "salt$hash", both base64
     created: float
     password_reset_required: bool = False
+    previous: tuple[str, ...] = ()  # hashes of earlier passwords, the latest first; as many as any password policy can forbid
+    changed: float = 0.0  # when the password was set
 
 
 class PasswordPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +160,7 @@ class AccountSettings(Row, frozen=True, kw_only=True):
     account: str
     alias: str = ""
     password_policy: PasswordPolicy | None = None
+    token_version: int = 1  # of the tokens that the global endpoint of STS gives
 
 
 class OpenIDConnectProvider(Row, frozen=True, kw_only=True):
@@ -163,6 +173,12 @@ class OpenIDConnectProvider(Row, frozen=True, kw_only=True):
     tags: Tags = {}
 
 
+class SamlPrivateKey(msgspec.Struct, frozen=True, kw_only=True):
+    key_id: str
+    added: float
+    pem: str
+
+
 class SamlProvider(Row, frozen=True, kw_only=True):
     account: str
     name: str
@@ -170,6 +186,66 @@ class SamlProvider(Row, frozen=True, kw_only=True):
     created: float
     metadata: str  # the provider's SAML metadata document
     valid_until: float | None = None
+    uuid: str = ""
+    encryption: Literal["Required", "Allowed"] = "Allowed"
+    private_keys: tuple[SamlPrivateKey, ...] = ()
+    tags: Tags = {}
+
+
+class ServerCertificate(Row, frozen=True, kw_only=True):
+    account: str
+    name: str
+    certificate_id: str  # ASCA…
+    arn: str
+    uploaded: float
+    body: str  # PEM
+    private_key: str  # PEM; never told again
+    expires: float
+    chain: str = ""
+    path: str = "/"
+    tags: Tags = {}
+
+
+class SshPublicKey(Row, frozen=True, kw_only=True):
+    account: str
+    user: str
+    key_id: str  # APKA…
+    body: str  # "ssh-rsa AAAA…"
+    fingerprint: str  # MD5, as AWS shows it
+    uploaded: float
+    status: KeyStatus = "Active"
+
+
+class SigningCertificate(Row, frozen=True, kw_only=True):
+    account: str
+    user: str
+    certificate_id: str  # 32 letters and digits
+    body: str  # PEM
+    uploaded: float
+    status: KeyStatus = "Active"
+
+
+class ServiceCredential(Row, frozen=True, kw_only=True):
+    account: str
+    user: str
+    credential_id: str  # ACCA…
+    service: str  # "codecommit.amazonaws.com"
+    user_name: str  # at the service
+    password_hash: str
+    created: float
+    expires: float | None = None
+    status: KeyStatus = "Active"
+
+
+class MfaDevice(Row, frozen=True, kw_only=True):
+    account: str
+    serial: str  # its ARN
+    seed: str  # base32
+    created: float
+    user: str = ""  # whose it is, once enabled
+    enabled: float | None = None
+    last_step: int = 0  # the 30 seconds of the latest code that was taken, which is not taken again
+    skew: int = 0  # how many times 30 seconds its clock is ahead of ours
     tags: Tags = {}
 
 
@@ -181,6 +257,22 @@ class Use(Row, frozen=True, kw_only=True):
     service: str  # "s3"
     region: str
     at: float
+
+
+class CredentialReport(Row, frozen=True, kw_only=True):
+    account: str
+    generated: float
+    content: str  # CSV
+
+
+class Task(Row, frozen=True, kw_only=True):
+    """The deletion of a service-linked role, or a report about when services were last used."""
+
+    account: str
+    task_id: str
+    created: float
+    subject: str  # the ARN that it is about
+    granularity: str = ""  # of a report
 
 
 USERS = Table(
@@ -234,6 +326,23 @@ LOGIN_PROFILES = Table("iam.login_profiles", LoginProfile, key=lambda profile: (
 SETTINGS = Table("iam.settings", AccountSettings, key=lambda settings: (settings.account,))
 OIDC_PROVIDERS = Table("iam.oidc_providers", OpenIDConnectProvider, key=lambda provider: (provider.account, provider.url))
 SAML_PROVIDERS = Table("iam.saml_providers", SamlProvider, key=lambda provider: (provider.account, fold(provider.name)))
+SERVER_CERTIFICATES = Table("iam.server_certificates", ServerCertificate, key=lambda one: (one.account, fold(one.name)))
+SSH_PUBLIC_KEYS = Table("iam.ssh_public_keys", SshPublicKey, key=lambda one: (one.account, fold(one.user), one.key_id))
+SIGNING_CERTIFICATES = Table("iam.signing_certificates", SigningCertificate, key=lambda one: (one.account, fold(one.user), one.certificate_id))
+SERVICE_CREDENTIALS = Table("iam.service_credentials", ServiceCredential, key=lambda one: (one.account, fold(one.user), one.credential_id))
+MFA_DEVICES = Table(
+    "iam.mfa_devices",
+    MfaDevice,
+    key=lambda device: (device.account, device.serial),
+    indexes={"by_user": lambda device: (device.account, fold(device.user)) if device.enabled is not None else None},
+)
+CREDENTIAL_REPORTS = Table("iam.credential_reports", CredentialReport, key=lambda report: (report.account,))
+TASKS = Table(
+    "iam.tasks",
+    Task,
+    key=lambda task: (task.account, task.task_id),
+    indexes={"by_age": lambda task: (task.account, task.created)},
+)
 USES = Table("iam.uses", Use, key=lambda use: (use.account, use.subject, use.service))
 
 TABLES = (
@@ -247,5 +356,12 @@ TABLES = (
     SETTINGS,
     OIDC_PROVIDERS,
     SAML_PROVIDERS,
+    SERVER_CERTIFICATES,
+    SSH_PUBLIC_KEYS,
+    SIGNING_CERTIFICATES,
+    SERVICE_CREDENTIALS,
+    MFA_DEVICES,
     USES,
+    CREDENTIAL_REPORTS,
+    TASKS,
 )
