@@ -1,4 +1,4 @@
-"""models/<service>.toml: which operations of a service are generated, and where its model is corrected.
+r"""models/<service>.toml: which operations of a service are generated, and where its model is corrected.
 
 botocore = "logs"                        the service's name in botocore; the file's own name is the package's
 operations = "all"                       or a list of names
@@ -9,6 +9,7 @@ reason = "the pattern takes time exponential in the length"
 drop = ["pattern"]                       constraints to leave out
 set = { max = 64 }                       constraints to add or replace
 optional = ["Path"]                      members that are not required after all
+python = '^[a-z]+\Z'                    the pattern to match in place of the model's, which error messages go on quoting
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class ShapeOverride(msgspec.Struct, forbid_unknown_fields=True):
     drop: list[str] = []
     set: dict[str, Any] = {}
     optional: list[str] = []
+    python: str = ""
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True):

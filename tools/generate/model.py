@@ -29,7 +29,7 @@ OPERATION_KEYS = (
     "requestcompression",
 )
 SHAPE_KEYS = (
-    "type", "required", "members", "member", "key", "value", "enum", "min", "max", "pattern", "payload", "error", "exception", "fault",
+    "type", "required", "members", "member", "key", "value", "enum", "min", "max", "pattern", "python", "payload", "error", "exception", "fault",
     "timestampFormat", "document", "wrapper", "event", "flattened", "eventstream", "streaming", "locationName", "sparse", "xmlOrder",
     "xmlNamespace", "union", "jsonvalue", "requiresLength", "sensitive",
 )  # fmt: skip
@@ -74,6 +74,8 @@ def correct(shape: Json, override: ShapeOverride) -> None:
     for key in override.drop:
         del shape[key]
     shape.update(override.set)
+    if override.python:
+        shape["python"] = override.python
     if override.optional:
         shape["required"] = [name for name in shape["required"] if name not in override.optional]
 

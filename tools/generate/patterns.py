@@ -27,6 +27,7 @@ PROPERTIES = {
     "ASCII": r"\x00-\x7f",
     "XDigit": "0-9A-Fa-f",
     "Cntrl": r"\x00-\x1f\x7f",
+    "Cc": r"\x00-\x1f\x7f-\x9f",
     "Z": r" \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
     "Zs": r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000",
 }
@@ -132,6 +133,9 @@ class _Reader:
             return r"\Z"
         if char == "h":
             return r"\t \xa0" if in_class else r"[\t \xa0]"
+        if char == "x" and (point := re.compile(r"\{([0-9A-Fa-f]+)\}").match(self.text, self.at)):
+            self.at = point.end()
+            return f"\\U{int(point[1], 16):08x}"
         if char in ("Q", "E", "R", "X", "G", "k", "H", "V", "v", ""):
             raise Untranslatable(f"\\{char} is not in Python's re")
         return f"\\{char}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from typing import Any
@@ -153,7 +154,7 @@ class Source:
         if kind in ("string", "blob", "list", "map", "character"):
             found = [f"min_length={low}"] if low else []
             found += [f"max_length={high}"] if high is not None else []
-            pattern = self._pattern(shape["pattern"]) if "pattern" in shape and kind == "string" else None
+            pattern = shape.get("python") or (self._pattern(shape["pattern"]) if "pattern" in shape and kind == "string" else None)
             return found + ([f"pattern={raw(pattern)}"] if pattern else [])
         if kind in LIMITS:
             if low is None and high is None:
@@ -187,7 +188,11 @@ class Source:
     # The text
 
     def text(self) -> str:
-        scalars, enums, collections, structures, errors = [], [], [], [], []
+        scalars: list[str] = []
+        enums: list[str] = []
+        structures: list[str] = []
+        errors: list[str] = []
+        collections: dict[str, str] = {}
         for shape_name in sorted(self.shapes, key=lambda shape: self._names[shape]):
             shape, name = self.shapes[shape_name], self._names[shape_name]
             if self.is_error(shape_name):
@@ -199,13 +204,16 @@ class Source:
                     structures.append(self._structure(name, shape_name, "Struct"))
             elif (alias := self.alias(shape_name)) is not None:
                 line = wrapped(f"{name}: {self._use('TypeAlias')} = {alias}")
-                (enums if shape.get("enum") else collections if shape["type"] in ("list", "map") else scalars).append(line)
+                if shape["type"] not in ("list", "map"):
+                    (enums if shape.get("enum") else scalars).append(line)
+                else:
+                    collections[name] = line
         operations = [self._operation(name) for name in self.operations]
         body = [
             section("Constrained scalars", scalars, gap="\n"),
             section("Enumerations", enums, gap="\n"),
             section("Structures", structures),
-            section("Constrained collections", collections, gap="\n"),
+            section("Constrained collections", in_order(collections), gap="\n"),
             section("Operations", operations),
             section("Errors", errors),
         ]
@@ -239,7 +247,7 @@ class Source:
         }
         taken = frozenset({"operation"}) if shape_name in self.inputs else frozenset()
         fields = names.fields(list(refs), taken)
-        rule, renamed = names.rename_rule(fields, [self._json_name(wire, ref) for wire, ref in refs.items()])
+        rule, renamed = names.rename_rule(fields, self._json_names(refs))
         options = ", ".join([self._use(base), "kw_only=True", *([f'rename="{rule}"'] if rule else [])])
         lines = [f"class {name}({options}):" if refs else f"class {name}({self._use(base)}):"]
         if operation:
@@ -248,10 +256,14 @@ class Source:
             lines.append(self._field(field, ref, wire in shape.get("required", ()), renamed.get(field)))
         return "\n".join(lines if len(lines) > 1 else [*lines, "    pass"])
 
-    def _json_name(self, wire: str, ref: Json) -> str:
-        if self.model["metadata"]["protocol"] in JSON_PROTOCOLS and not ref.get("location"):
-            return str(ref.get("locationName", wire))
-        return wire
+    def _json_names(self, refs: Json) -> list[str]:
+        """What the members are called in JSON. A member that is not in the body has the model's name, which must not be that of one in the body."""
+        is_json = self.model["metadata"]["protocol"] in JSON_PROTOCOLS
+        found = {wire: str(ref.get("locationName", wire)) if is_json and not ref.get("location") else wire for wire, ref in refs.items()}
+        in_body = {found[wire] for wire, ref in refs.items() if not ref.get("location")}
+        return [
+            f"{name}@{refs[wire]['location']}" if refs[wire].get("location") and name in in_body else name for wire, name in found.items()
+        ]
 
     def _field(self, field: str, ref: Json, required: bool, renamed: str | None) -> str:
         kind = self.annotation(ref["shape"], ref)
@@ -331,6 +343,23 @@ def wrapped(line: str) -> str:
         return "\n".join([f"{head}[", *(f"    {value}" for value in values), "]"])
     base, _, meta = rest[:-1].partition(", Meta(")
     return "\n".join([f"{head}[", f"    {base},", f"    Meta({meta},", "]"])
+
+
+def in_order(collections: dict[str, str]) -> list[str]:
+    """The aliases, each after those that it is made of."""
+    written: dict[str, str] = {}
+
+    def write(name: str) -> None:
+        if name not in written:
+            line = collections[name]
+            for other in re.findall(r"\w+", line.partition(" = ")[2].partition(", Meta(")[0]):
+                if other != name and other in collections:
+                    write(other)
+            written[name] = line
+
+    for name in collections:
+        write(name)
+    return list(written.values())
 
 
 def section(title: str, parts: list[str], gap: str = "\n\n\n") -> str:

@@ -17,7 +17,7 @@ def document(model: Json, *, classes: dict[str, str], patterns: dict[str, str], 
     for name, shape in model["shapes"].items():
         if shape["type"] == "structure" and classes[name] != name:
             shape["class"] = classes[name]
-        if shape.get("pattern") in patterns:
+        if "python" not in shape and shape.get("pattern") in patterns:
             shape["python"] = patterns[shape["pattern"]]
     metadata = dict(model["metadata"])
     if validation_code:

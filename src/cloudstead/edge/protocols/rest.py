@@ -29,7 +29,7 @@ class _Node:
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}
         self.label: _Node | None = None
-        self.greedy: list[tuple[tuple[str, ...], dict[str, list[_Route]]]] = []  # (the parts after it, routes by method)
+        self.greedy: dict[tuple[str, ...], dict[str, list[_Route]]] = {}  # by the parts after it, the longest first; routes by method
         self.routes: dict[str, list[_Route]] = {}
 
 
@@ -53,9 +53,8 @@ class Routes:
         for at, part in enumerate(parts):
             if part.startswith("{") and part.endswith("+}"):
                 labels.append(part[1:-2])
-                routes = {}
-                node.greedy.append((tuple(parts[at + 1 :]), routes))
-                node.greedy.sort(key=lambda entry: -len(entry[0]))
+                routes = node.greedy.setdefault(tuple(parts[at + 1 :]), {})
+                node.greedy = dict(sorted(node.greedy.items(), key=lambda entry: -len(entry[0])))
                 break
             if part.startswith("{") and part.endswith("}"):
                 labels.append(part[1:-1])
@@ -98,7 +97,7 @@ class Routes:
             return found
         if node.label is not None and part and (found := self._find(node.label, parts, at + 1, [*values, part], method, given)):
             return found
-        for after, routes in node.greedy:
+        for after, routes in node.greedy.items():
             end = len(parts) - len(after)
             value = "/".join(parts[at:end])
             if value and tuple(parts[end:]) == after and (found := _choose(routes.get(method), [*values, value], given)):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_FAULTS = 20  # listed; no client reads more
 MAX_SHOWN = 1024  # characters of a value
+NOT_NULL = "Member must not be null"
 MAX_DEPTH = 200  # of nested structures
 
 
@@ -78,7 +79,7 @@ class _Walk:
             if value is not None:
                 yield from self.value(self.model.resolve(reference), value, here, depth + 1)
             elif member in required:
-                yield Fault(here, "null", "Member must not be null")
+                yield Fault(here, "null", NOT_NULL)
 
     def value(self, shape: Shape, value: Any, path: str, depth: int) -> Iterator[Fault]:
         kind = shape["type"]
@@ -93,25 +94,35 @@ class _Walk:
 
     def _list(self, shape: Shape, value: list[Any], path: str, depth: int) -> Iterator[Fault]:
         item_shape = self.model.resolve(shape["member"])
+        nulls = not shape.get("sparse")  # whether null is a fault
         if is_scalar(item_shape):
-            if any(broken(item_shape, item) for item in value if item is not None):
-                yield Fault(path, self.show(shape, value), f"Member must satisfy constraint: {bracketed(item_shape)}")
+            if any(broken(item_shape, item) if item is not None else nulls for item in value):
+                yield Fault(
+                    path, self.show(shape, value), f"Member must satisfy constraint: {bracketed(item_shape, NOT_NULL if nulls else '')}"
+                )
             return
         for index, item in enumerate(value, 1):
             if item is not None:
                 yield from self.value(item_shape, item, f"{path}.{index}.member", depth + 1)
+            elif nulls:
+                yield Fault(f"{path}.{index}.member", "null", NOT_NULL)
 
     def _map(self, shape: Shape, value: Mapping[str, Any], path: str, depth: int) -> Iterator[Fault]:
         key_shape, value_shape = self.model.resolve(shape["key"]), self.model.resolve(shape["value"])
         if any(broken(key_shape, key) for key in value):
-            yield Fault(path, self.show(shape, value), f"Map keys must satisfy constraint: {bracketed(key_shape)}")
+            yield Fault(path, self.show(shape, value), f"Map keys must satisfy constraint: {bracketed(key_shape, NOT_NULL)}")
+        nulls = not shape.get("sparse")
         if is_scalar(value_shape):
-            if any(broken(value_shape, item) for item in value.values() if item is not None):
-                yield Fault(path, self.show(shape, value), f"Map value must satisfy constraint: {bracketed(value_shape)}")
+            if any(broken(value_shape, item) if item is not None else nulls for item in value.values()):
+                yield Fault(
+                    path, self.show(shape, value), f"Map value must satisfy constraint: {bracketed(value_shape, NOT_NULL if nulls else '')}"
+                )
             return
         for key, item in value.items():
             if item is not None:
                 yield from self.value(value_shape, item, f"{path}.{key}.member", depth + 1)
+            elif nulls:
+                yield Fault(f"{path}.{key}.member", "null", NOT_NULL)
 
     def show(self, shape: Shape, value: Any) -> str | None:
         """A value as AWS's answer shows it; None when it is sensitive."""
@@ -155,8 +166,8 @@ def lower_first(name: str) -> str:
     return name[:1].lower() + name[1:]
 
 
-def bracketed(shape: Shape) -> str:
-    return f"[{', '.join(constraints(shape))}]"
+def bracketed(shape: Shape, *others: str) -> str:
+    return f"[{', '.join([*constraints(shape), *filter(None, others)])}]"
 
 
 def constraints(shape: Shape) -> list[str]:

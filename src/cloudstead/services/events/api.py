@@ -33,8 +33,14 @@ ArchiveDescription: TypeAlias = Annotated[str, Meta(max_length=512)]
 ArchiveName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=48, pattern=r"^[\.\-_A-Za-z0-9]+\Z")]
 ArchiveStateReason: TypeAlias = Annotated[str, Meta(max_length=512)]
 Arn: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1600)]
-AuthHeaderParameters: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
-AuthHeaderParametersSensitive: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
+AuthHeaderParameters: TypeAlias = Annotated[
+    str,
+    Meta(min_length=1, max_length=512, pattern=r"^\t*[^\x00-\x1F:\x7F][^\x00-\x08\x0A-\x1F:\x7F]*\Z"),
+]
+AuthHeaderParametersSensitive: TypeAlias = Annotated[
+    str,
+    Meta(min_length=1, max_length=512, pattern=r"^\t*[^\x00-\x1F:\x7F][^\x00-\x08\x0A-\x1F:\x7F]*\Z"),
+]
 CapacityProvider: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 CapacityProviderStrategyItemBase: TypeAlias = Annotated[int, Meta(ge=0, le=100000)]
 CapacityProviderStrategyItemWeight: TypeAlias = Annotated[int, Meta(ge=0, le=1000)]
@@ -74,8 +80,8 @@ EventSourceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, p
 EventSourceNamePrefix: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[/\.\-_A-Za-z0-9]+\Z")]
 GraphQLOperation: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1048576)]
 HeaderKey: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"^[!#$%&'*+-.^_`|~0-9a-zA-Z]+\Z")]
-HeaderValue: TypeAlias = Annotated[str, Meta(max_length=512)]
-HeaderValueSensitive: TypeAlias = Annotated[str, Meta(max_length=512)]
+HeaderValue: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"^\t*[\x20-\x7E][\t\x20-\x7E]*\Z")]
+HeaderValueSensitive: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"^\t*[\x20-\x7E][\t\x20-\x7E]*\Z")]
 HealthCheck: TypeAlias = Annotated[
     str,
     Meta(min_length=1, max_length=1600, pattern=r"^arn:aws([a-z]|\-)*:route53:::healthcheck/[\-a-z0-9]+\Z"),
@@ -130,7 +136,7 @@ ReplayStateReason: TypeAlias = Annotated[str, Meta(max_length=512)]
 ResourceArn: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1600)]
 ResourceAssociationArn: TypeAlias = Annotated[
     str,
-    Meta(min_length=17, max_length=2048, pattern=r"(?a)^arn:[a-z0-9\\-]+:vpc-lattice:[a-zA-Z0-9\\-]+:\\d{12}:servicenetworkresourceassociation/snra-[0-9a-z]{17}\Z"),
+    Meta(min_length=17, max_length=2048, pattern=r"(?a)^arn:[a-z0-9\-]+:vpc-lattice:[a-zA-Z0-9\-]+:\d{12}:servicenetworkresourceassociation/snra-[0-9a-z]{17}\Z"),
 ]
 ResourceConfigurationArn: TypeAlias = Annotated[
     str,
