@@ -473,21 +473,24 @@ asyncio.run(main())
 """
 
 
+def killed_while_writing(folder: Path, start: int, seconds: float) -> list[tuple[int, int]]:
+    """What a process that writes until it is killed said was acknowledged: (stream, number)."""
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(start)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    lines = [first, *process.stdout.read().splitlines()]
+    process.wait()
+    return [(int(parts[0]), int(parts[1])) for line in lines if len(parts := line.split()) == 2]
+
+
 async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     chance = random.Random(4)
     acknowledged: dict[int, set[int]] = {}
-    for round_ in range(6):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path / "logs"), str(round_ * 1_000_000)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        time.sleep(chance.uniform(0.05, 0.4))
-        process.send_signal(signal.SIGKILL)
-        for line in process.stdout.read().splitlines():
-            if len(parts := line.split()) == 2:
-                acknowledged.setdefault(int(parts[0]), set()).add(int(parts[1]))
-        process.wait()
+    for start in range(0, 6_000_000, 1_000_000):
+        for stream, number in await asyncio.to_thread(killed_while_writing, tmp_path / "logs", start, chance.uniform(0.05, 0.4)):
+            acknowledged.setdefault(stream, set()).add(number)
         async with opened(tmp_path / "logs", rotate_bytes=20_000) as archive:
             for stream, numbers in acknowledged.items():
                 found = texts(await everything(archive, stream % 3, frozenset((stream,))))
