@@ -29,8 +29,11 @@ def run(main: Coroutine[Any, Any, Any], loop: str = "uvloop", limit: float = 60.
     async def bounded() -> Any:
         async with asyncio.timeout(limit):
             result = await main
-        await asyncio.sleep(0)
-        left = asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+        for _ in range(20):  # what was cancelled, and asyncio's own tasks of accepting, need some turns to end
+            left = asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+            if not left:
+                break
+            await asyncio.sleep(0.01)
         assert not left, left
         return result
 
