@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from pathlib import Path
 MARK = "cloudstead.toml"
 MARK_TEXT = '# This folder is the data of a Cloudstead. "cloudstead reset" empties it.\nlayout = 1\n'
 ROOT_KEY = "root-key.json"
-_KEY_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # base 32, as in AWS's access key ids
-_SECRET_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 class NotOurs(Exception):
@@ -60,9 +57,11 @@ def root_key(data: Path) -> RootKey:
         return RootKey(**json.loads(path.read_bytes()))
     except FileNotFoundError:
         pass
+    from cloudstead.kernel import ids, identity  # only here: `cloudstead --help` must not load the kernel
+
     fresh = {
-        "access_key_id": "AKIA" + "".join(secrets.choice(_KEY_ALPHABET) for _ in range(16)),
-        "secret_access_key": "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(40)),
+        "access_key_id": ids.access_key_id(identity.DEFAULT_ACCOUNT),
+        "secret_access_key": ids.secret_access_key(),
     }
     try:
         write_atomically(path, json.dumps(fresh).encode(), 0o600, replace=False)

@@ -231,7 +231,7 @@ class Policies:
         return Source(policy, arn.rpartition("/")[2], "aws-managed" if f"::{aws_managed.ACCOUNT}:" in arn else "user-managed")
 
     def _gathered(self, identity: Identity) -> Gathered:
-        key = f"{identity.principal_arn} {identity.user_id.partition(':')[0]}"
+        key = f"{identity.kind} {identity.principal_arn} {identity.user_id.partition(':')[0]}"
         known = self._known.get(key)
         if known is not None and self._holds(known, identity):
             return known
