@@ -16,9 +16,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloudstead.kernel import ids
+
 MARK = "cloudstead.toml"
 MARK_TEXT = '# This folder is the data of a Cloudstead. "cloudstead reset" empties it.\nlayout = 1\n'
 ROOT_KEY = "root-key.json"
+_ACCOUNT = "000000000000"  # kernel.identity.DEFAULT_ACCOUNT, whose module is too heavy for `cloudstead --help`
 
 
 class NotOurs(Exception):
@@ -57,10 +60,8 @@ def root_key(data: Path) -> RootKey:
         return RootKey(**json.loads(path.read_bytes()))
     except FileNotFoundError:
         pass
-    from cloudstead.kernel import ids, identity  # only here: `cloudstead --help` must not load the kernel
-
     fresh = {
-        "access_key_id": ids.access_key_id(identity.DEFAULT_ACCOUNT),
+        "access_key_id": ids.access_key_id(_ACCOUNT),
         "secret_access_key": ids.secret_access_key(),
     }
     try:
