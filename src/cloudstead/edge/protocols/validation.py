@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudstead.kernel.errors import ServiceError, ValidationFailed
@@ -22,7 +23,8 @@ from cloudstead.kernel.errors import ServiceError, ValidationFailed
 if TYPE_CHECKING:
     from cloudstead.edge.protocols.model import Raw, ServiceModel, Shape
 
-MAX_FAULTS = 20  # listed; no client reads more
+MAX_FAULTS = 50  # looked for; nobody reads more, and a hostile body could have a million
+MAX_ITEMS = 20  # shown of a list or map
 MAX_SHOWN = 1024  # characters of a value
 NOT_NULL = "Member must not be null"
 MAX_DEPTH = 200  # of nested structures
@@ -43,7 +45,7 @@ class Fault(NamedTuple):
 def message(faults: list[Fault]) -> str:
     """AWS's sentence for these faults."""
     count = f"{len(faults)} validation error{'s' if len(faults) > 1 else ''} detected: "
-    return count + "; ".join(map(str, faults[:MAX_FAULTS]))
+    return count + "; ".join(map(str, faults))
 
 
 def failure(model: ServiceModel, faults: list[Fault]) -> ServiceError:
@@ -60,7 +62,7 @@ def validate(model: ServiceModel, shape: Shape, raw: Raw) -> list[Fault]:
         shape: the structure.
         raw: the input by the struct's JSON names; scalars as Python values: str, int, float, bool, bytes.
     """
-    return list(_Walk(model).structure(shape, raw, "", 0))
+    return list(islice(_Walk(model).structure(shape, raw, "", 0), MAX_FAULTS))
 
 
 class _Walk:
@@ -71,9 +73,8 @@ class _Walk:
         if depth > MAX_DEPTH:
             return
         required = shape.get("required", ())
-        for member, reference in shape.get("members", {}).items():
-            if member not in self.model.members(shape):
-                continue
+        for member in self.model.members(shape):
+            reference = shape["members"][member]
             here = path + lower_first(member)
             value = raw.get(self.model.field(shape["name"], member).encode_name)
             if value is not None:
@@ -141,10 +142,10 @@ class _Walk:
             return "..."
         if kind == "list" and isinstance(value, list):
             item_shape = self.model.resolve(shape["member"])
-            return f"[{', '.join(self._text(item_shape, item, depth + 1) for item in value[:100])}]"
+            return f"[{', '.join(self._text(item_shape, item, depth + 1) for item in value[:MAX_ITEMS])}]"
         if kind == "map" and isinstance(value, Mapping):
             value_shape = self.model.resolve(shape["value"])
-            return f"{{{', '.join(f'{key}={self._text(value_shape, item, depth + 1)}' for key, item in list(value.items())[:100])}}}"
+            return f"{{{', '.join(f'{key}={self._text(value_shape, item, depth + 1)}' for key, item in islice(value.items(), MAX_ITEMS))}}}"
         if kind == "structure" and isinstance(value, Mapping) and not shape.get("document"):
             members = [
                 f"{lower_first(member)}={self._text(self.model.resolve(shape['members'][member]), value.get(field.encode_name), depth + 1)}"
