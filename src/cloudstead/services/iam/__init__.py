@@ -2,4 +2,20 @@
 
 from cloudstead.kernel.operations import Service
 
-SERVICE = Service(name="iam", modules=("simulate",), tables="model:TABLES")
+SERVICE = Service(
+    name="iam",
+    modules=(
+        "users",
+        "groups",
+        "roles",
+        "access_keys",
+        "instance_profiles",
+        "managed_policies",
+        "policy_versions",
+        "policy_usage",
+        "inline_policies",
+        "attachments",
+        "boundaries",
+    ),
+    tables="model:TABLES",
+)

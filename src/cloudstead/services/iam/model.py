@@ -328,7 +328,9 @@ OIDC_PROVIDERS = Table("iam.oidc_providers", OpenIDConnectProvider, key=lambda p
 SAML_PROVIDERS = Table("iam.saml_providers", SamlProvider, key=lambda provider: (provider.account, fold(provider.name)))
 SERVER_CERTIFICATES = Table("iam.server_certificates", ServerCertificate, key=lambda one: (one.account, fold(one.name)))
 SSH_PUBLIC_KEYS = Table("iam.ssh_public_keys", SshPublicKey, key=lambda one: (one.account, fold(one.user), one.key_id))
-SIGNING_CERTIFICATES = Table("iam.signing_certificates", SigningCertificate, key=lambda one: (one.account, fold(one.user), one.certificate_id))
+SIGNING_CERTIFICATES = Table(
+    "iam.signing_certificates", SigningCertificate, key=lambda one: (one.account, fold(one.user), one.certificate_id)
+)
 SERVICE_CREDENTIALS = Table("iam.service_credentials", ServiceCredential, key=lambda one: (one.account, fold(one.user), one.credential_id))
 MFA_DEVICES = Table(
     "iam.mfa_devices",
