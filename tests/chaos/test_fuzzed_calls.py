@@ -19,10 +19,10 @@ from urllib.parse import quote_plus, urlsplit
 
 import msgspec
 import pytest
-from protocol.random_values import Impossible, RandomValues
-from support import Daemon
 
 from cloudstead.services import SERVICES
+from protocol.random_values import Impossible, RandomValues
+from support import Daemon
 
 CALLS = 10_000
 SEED = int(os.environ.get("CLOUDSTEAD_SEED", "20261123"))
@@ -100,9 +100,14 @@ def requests(service: str, seed: int) -> Iterator[tuple[str, dict[str, str], byt
             parameters = values.value(shape) if shape else {}
         except Impossible:
             parameters = {}
-        parameters = spoil(chance, json.loads(json.dumps(parameters, default=lambda one: one.decode("latin-1") if isinstance(one, bytes) else str(one))))
+        parameters = spoil(
+            chance, json.loads(json.dumps(parameters, default=lambda one: one.decode("latin-1") if isinstance(one, bytes) else str(one)))
+        )
         scope = f"Credential=000000000000/20260101/us-east-1/{metadata.get('signingName', metadata['endpointPrefix'])}/aws4_request"
-        headers = {"Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host;x-amz-date, Signature={'0' * 64}", "X-Amz-Date": "20260101T000000Z"}
+        headers = {
+            "Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host;x-amz-date, Signature={'0' * 64}",
+            "X-Amz-Date": "20260101T000000Z",
+        }
         if metadata["protocol"] == "query":
             pairs = [("Action", name), ("Version", metadata["apiVersion"]), *form(parameters)]
             headers["Content-Type"] = "application/x-www-form-urlencoded"

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
-from cloudstead.edge import sigv4
+from cloudstead.edge import sigv2, sigv4
+from cloudstead.edge.companion.proxy import bucket_of_host
 from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.errors import ExpiredToken, InvalidKey, InvalidToken, MissingAuthentication
@@ -44,8 +45,12 @@ class Authenticator:
                 raise InvalidKey("The security token included in the request is invalid.")
             return identities.root(spelled_account(signature.access_key_id), signature.access_key_id), None
         self._check_token(credential, signature.token)
-        hashed = None if body is None else await sigv4.body_sha256(body)
-        sigv4.verify(request, signature, credential.secret_access_key, hashed, self._now())
+        secret = credential.secret_access_key
+        if signature.date == sigv2.VERSION:
+            sigv2.verify(request, signature, secret, self._now(), bucket_of_host(request.host))
+        else:
+            hashed = None if body is None else await sigv4.body_sha256(body)
+            sigv4.verify(request, signature, secret, hashed, self._now())
         self._credentials.used(signature.access_key_id, signature.service, signature.region)
         return credential.identity, credential
 
@@ -56,6 +61,15 @@ class Authenticator:
             raise InvalidToken("The security token included in the request is invalid.")
         if credential.expires_at is not None and credential.expires_at <= self._now():
             raise ExpiredToken("The security token included in the request is expired")
+
+
+def parse_authorization(request: HttpRequest) -> sigv4.Signature | None:
+    """What the request says about its signature; None when it is not signed.
+
+    Raises:
+        AuthenticationError: it cannot be read, or is of a kind that is not taken.
+    """
+    return sigv4.parse_authorization(request) or sigv2.parse(request)
 
 
 def spelled_account(access_key_id: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol as TypingProtocol
 
 from cloudstead.edge import sigv4
-from cloudstead.edge.authenticate import Authenticator
+from cloudstead.edge.authenticate import Authenticator, parse_authorization
 from cloudstead.edge.calllog import CallLog
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.identify import Identifier, Target
@@ -83,7 +83,7 @@ class Calls:
 
     async def _answer(self, call: Call) -> HttpResponse:
         request = call.request
-        signature = sigv4.parse_authorization(request)
+        signature = parse_authorization(request)
         call.target = target = await self._identifier.identify(request, signature)
         if target.service in self._cloud.registry.services:
             return await self._native(call, signature)

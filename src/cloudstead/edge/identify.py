@@ -70,7 +70,9 @@ class Target:
         """
         if self.operation:
             return
-        found = model.routes.match(request.method, request.path, request.query) if self.protocol.startswith("rest-") else None
+        found = (
+            model.routes.match(request.method, request.path, request.query, request.headers) if self.protocol.startswith("rest-") else None
+        )
         if found is None:
             raise UnknownOperation(self.unknown(model))
         self.operation, self.labels = found

@@ -17,7 +17,7 @@ from cloudstead.edge.protocols import eventstream
 from cloudstead.edge.protocols.events import EventWriter, with_initial_response
 from cloudstead.edge.protocols.model import Parser, Protocol, Raw, Serializer, ServiceModel, Shape, build
 from cloudstead.edge.protocols.values import Readers, Writers
-from cloudstead.kernel.errors import CommonError, MalformedRequest, ServiceError, ValidationFailed
+from cloudstead.kernel.errors import AccessDenied, AuthenticationError, CommonError, MalformedRequest, ServiceError, ValidationFailed
 from cloudstead.kernel.shapes import ByteStream, Request, Response
 
 encode = msgspec.json.Encoder().encode
@@ -100,6 +100,8 @@ def error_status(model: ServiceModel | None, error: ServiceError) -> int:
     """The status of an error in JSON and CBOR: those of query-compatible services have, in the model, the status that query answers."""
     if model is not None and "awsQueryCompatible" in model.metadata and not isinstance(error, CommonError):
         return 500 if error.fault == "server" else 400
+    if isinstance(error, AccessDenied | AuthenticationError):
+        return 400  # as these services answer it, where the XML and REST ones say 403
     return error.status
 
 

@@ -109,7 +109,19 @@ class ServiceModel:
     @cached_property
     def routes(self) -> Routes:
         """Method, path and query -> operation, for the REST protocols; absent operations are found too."""
-        return Routes({name: operation["http"] for name, operation in {**self.absent, **self.operations}.items()})
+        http = {name: operation["http"] for name, operation in self.absent.items()}
+        http |= {name: {**operation["http"], "required": self._required(operation)} for name, operation in self.operations.items()}
+        return Routes(http)
+
+    def _required(self, operation: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """The members of an input that must be in the query string or in headers."""
+        if "input" not in operation:
+            return []
+        shape = self.shapes[operation["input"]["shape"]]
+        references = [(name, shape["members"][name]) for name in shape.get("required", ())]
+        return [
+            (ref["location"], ref.get("locationName", name)) for name, ref in references if ref.get("location") in ("querystring", "header")
+        ]
 
     # Shapes
 
