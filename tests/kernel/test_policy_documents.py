@@ -32,6 +32,7 @@ FAULTS: list[tuple[Kind, str, str]] = [
     (IDENTITY, "{}", SYNTAX),
     (IDENTITY, "[" * 100_000, SYNTAX),
     (IDENTITY, '{"Version": NaN}', SYNTAX),
+    (IDENTITY, text({**GOOD, "Sid": "\ud800"}), SYNTAX),
     (IDENTITY, text(), SYNTAX),
     (IDENTITY, text(GOOD, Extra="field"), SYNTAX),
     (IDENTITY, text(GOOD, Version="2024-01-01"), SYNTAX),

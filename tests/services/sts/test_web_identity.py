@@ -69,6 +69,8 @@ def test_a_role_that_trusts_another_provider_refuses(world: World, client: Any, 
     [
         ({"exp": 1000}, "ExpiredTokenException"),
         ({"exp": None}, "InvalidIdentityToken"),
+        ({"exp": float("inf")}, "InvalidIdentityToken"),
+        ({"sub": "\ud800"}, "InvalidIdentityToken"),
         ({"nbf": time.time() + 4000}, "InvalidIdentityToken"),
         ({"aud": "another"}, "InvalidIdentityToken"),
         ({"sub": None}, "InvalidIdentityToken"),

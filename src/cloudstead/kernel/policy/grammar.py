@@ -133,6 +133,8 @@ class _Reader:
     def _json(self, text: str) -> dict[str, Any]:
         try:
             document = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+            if "\\u" in text:
+                json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no character, and no answer could repeat it
         except (ValueError, RecursionError):
             raise self.fail("This policy contains invalid Json") from None
         if not isinstance(document, dict):

@@ -66,12 +66,17 @@ def decode(text: str) -> bytes:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(decode(text))
+        found = json.loads(decode(text), parse_constant=_constant)
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # neither half characters nor numbers beyond all bounds
     except (ValueError, RecursionError):
         raise Invalid("not JSON") from None
     if not isinstance(found, dict):
         raise Invalid("not an object")
     return found
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(name)  # NaN and Infinity are not JSON
 
 
 def verify(token: Token, key: Mapping[str, Any]) -> bool:
