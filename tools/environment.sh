@@ -11,7 +11,10 @@ prepare() {
 
 _prepare() {
     lock=$1
-    mkdir -p "$root/.cache"
+    mkdir -p "$root/.cache" 2>/dev/null && [ -w "$root/.cache" ] || {
+        note "$root cannot be written; clone the repository to a folder of your own."
+        return 1
+    }
     # Two at once in a fresh clone: the second waits and finds everything done.
     exec 9>"$root/.cache/prepare.lock"
     if command -v flock >/dev/null; then flock 9; fi
