@@ -273,6 +273,30 @@ def test_a_subscription_that_ended_hears_no_more_and_a_durable_one_may_come_back
     run(scenario)
 
 
+def test_who_comes_back_hears_what_is_not_yet_durable_once_and_only_when_it_is() -> None:
+    async def scenario(life: Life) -> None:
+        ear = Ear()
+        life.bus.subscribe("ear", Ear(), durable=True)()
+        await life.store.settled()
+        life.emit("kept")
+        life.bus.subscribe("ear", ear, durable=True)
+        await life.bus.idle()
+        assert ear == ["kept"]
+        life.bus.forget("ear")
+
+    async def undone(life: Life) -> None:
+        ear = Ear()
+        life.bus.subscribe("ear", Ear(), durable=True)()
+        await life.store.settled()
+        life.backend.failures = [WriteFailed("disk full")]
+        life.emit("refused")
+        life.bus.subscribe("ear", ear, durable=True)
+        await turns()
+        assert ear == []
+
+    run(scenario, undone)
+
+
 def test_a_forgotten_subscriber_leaves_nothing_behind() -> None:
     async def scenario(life: Life) -> None:
         end = life.bus.subscribe("ear", Ear(a=1000), durable=True)

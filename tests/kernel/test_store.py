@@ -12,8 +12,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cloudstead.kernel.store import Conflict, Damaged, DataInUse, Exists, MemoryBackend, NewerSchema, Row, Store, Table
+from cloudstead.kernel.store.rows import encode_key
 
 
 class User(Row, frozen=True, kw_only=True):
@@ -266,7 +269,7 @@ def test_two_tables_cannot_have_one_name(store: Store) -> None:
 
 
 def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
-    odd = ["", "\0", "\1", "a\0b", "a\1b", "ä\U0010ffff", "a"]
+    odd = ["", "\0", "\1", "\1\1", "\1\2", "a\0b", "a\1b", "ä\U0010ffff", "a"]
 
     async def write(store: Store) -> None:
         insert(store, *(user(name, groups=("g",), number=3) for name in odd))
@@ -281,6 +284,16 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
 
     run(tmp_path, write)
     run(tmp_path, read)
+
+
+PARTS = st.text(st.sampled_from("\0\1\2aä\U0010ffff"), max_size=4)
+
+
+@given(st.lists(PARTS, max_size=3).map(tuple), st.lists(PARTS, max_size=3).map(tuple))
+def test_keys_sort_on_disk_as_they_do_in_memory(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    assert (encode_key(one) < encode_key(other)) == (one < other)
+    assert (encode_key(one) == encode_key(other)) == (one == other)
+    assert encode_key((*one, *other)) == encode_key(one) + encode_key(other)
 
 
 def test_a_row_changed_and_deleted_within_one_batch_ends_as_the_last_write_says(tmp_path: Path) -> None:

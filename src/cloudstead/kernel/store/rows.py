@@ -118,8 +118,3 @@ def encode_key(key: Key) -> bytes:
         return text.encode() + b"\0" if key else b""
     except TypeError:
         raise TypeError(f"{key!r} is no key: every part must be a string") from None
-
-
-def decode_key(data: bytes) -> Key:
-    parts = data.decode().split("\0")[:-1]
-    return tuple([part.replace("\1\1", "\0").replace("\1\2", "\1") if "\1" in part else part for part in parts])

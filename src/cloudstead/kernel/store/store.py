@@ -243,11 +243,13 @@ class Store:
         transactions = batch.transactions + later.transactions
         log.error("%d transactions could not be written and are undone: %s", len(transactions), error)
         self.failures += 1
-        for tx in reversed(transactions):
-            tx.undo()
-        for waiter in batch.waiters + later.waiters:
-            if not waiter.done():
-                waiter.set_exception(_unavailable())
+        try:
+            for tx in reversed(transactions):
+                tx.undo()
+        finally:
+            for waiter in batch.waiters + later.waiters:
+                if not waiter.done():
+                    waiter.set_exception(_unavailable())
 
     # ── watching ─────────────────────────────────────────────────────────────────────────────────────────────────
 
