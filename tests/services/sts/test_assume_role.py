@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-
-from conftest import HOME, OTHER, World, allow, document, trust
+from strict_world import HOME, OTHER, World, allow, document, trust
 
 ADMIN = allow()
 MAY_ASSUME = allow("sts:*")

@@ -9,8 +9,7 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
-
-from conftest import HOME, Issuer, World, encoded, trust
+from strict_world import HOME, Issuer, World, encoded, trust
 
 WITH_TOKEN = "sts:AssumeRoleWithWebIdentity"
 URL = "idp.example.com/tenant"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from strict_world import HOME, World, allow, document
 
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.kernel.sessions import AUTHORIZATION_MESSAGE, Sessions
-from conftest import HOME, World, allow, document
 from support import CloudThread
 
 
