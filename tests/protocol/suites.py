@@ -195,18 +195,22 @@ def struct(model: ServiceModel, reference: Mapping[str, Any], value: Any, kind: 
     return value
 
 
-def without_bound(model: ServiceModel, reference: Mapping[str, Any], values: Json) -> Json:
+def without_bound(model: ServiceModel, reference: Mapping[str, Any], values: Json, uri: str = "") -> Json:
     """The parameters, where a map for the whole query string holds nothing that another member is bound to.
 
     Smithy has a server put all parameters into such a map, and a client leave these out of it; the suites have it either way.
+
+    Args:
+        uri: of the operation, whose literal parameters are left out too.
     """
     members = model.resolve(reference)["members"]
+    literals = {literal.partition("=")[0] for literal in uri.partition("?")[2].split("&")}
     in_query = {name: member for name, member in members.items() if member.get("location") == "querystring"}
     bound = {member.get("locationName", name) for name, member in in_query.items() if model.resolve(member)["type"] != "map"}
     out = dict(values)
     for name, member in in_query.items():
         if name in out and model.resolve(member)["type"] == "map":
-            out[name] = {key: value for key, value in out[name].items() if key not in bound}
+            out[name] = {key: value for key, value in out[name].items() if key not in bound and key not in literals}
             if not out[name]:
                 del out[name]
     return out

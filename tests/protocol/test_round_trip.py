@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from botocore.parsers import PROTOCOL_PARSERS
 from botocore.serialize import create_serializer
 from botocore.utils import parse_timestamp, percent_encode_sequence
 from random_values import Impossible, RandomValues
-from suites import plain, response_dict, struct
+from suites import in_memory, plain, response_dict, struct, without_bound
 
 from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import protocol
 from cloudstead.edge.protocols.model import ServiceModel
+from generate.model import plain as plain_model  # on the path by way of suites
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = 6
 REQUEST_ID = "f7a4e2d0-9c1b-4a7e-8d35-0123456789ab"
 
 
@@ -36,22 +37,66 @@ def generated() -> list[str]:
 class Service:
     """One service as we know it and as botocore does."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, model: ServiceModel, name_there: str) -> None:
         self.name = name
-        self.model = ServiceModel.load(name)
-        wire = json.loads(resources.files("cloudstead.services").joinpath(name, "wire.json").read_bytes())
-        self.shapes = wire["shapes"]
-        self.operations = list(wire["operations"])
-        self.protocols = [name for name in wire["metadata"]["protocols"] if name in PROTOCOL_PARSERS]
-        name_there = tomllib.loads((ROOT / "models" / f"{name}.toml").read_text())["botocore"]
+        self.model = model
+        self.shapes = model.shapes
+        self.protocols = [name for name in model.metadata["protocols"] if name in PROTOCOL_PARSERS]
         self.botocore = BotocoreModel(Loader().load_service_model(name_there, "service-2"), name_there)
 
     def operation(self, name: str) -> OperationModel:
         return self.botocore.operation_model(name)
 
 
-SERVICES = {name: Service(name) for name in generated()}
-OPERATIONS = [(service.name, operation) for service in SERVICES.values() for operation in service.operations]
+@cache
+def service_of(name: str) -> Service:
+    """A service whose code is generated, or one that is generated now: for its protocol's sake, or because its time will come."""
+    if name in GENERATED:
+        name_there = tomllib.loads((ROOT / "models" / f"{name}.toml").read_text())["botocore"]
+        return Service(name, ServiceModel.load(name), name_there)
+    description = plain_model(Loader().load_service_model(name, "service-2"))
+    wanted = OTHERS[name]
+    description["operations"] = {
+        key: operation
+        for key, operation in description["operations"].items()
+        # S3 has two operations of one route, one of them old, or for another host
+        if (not wanted or key in wanted) and not operation.get("deprecated") and key != "ListDirectoryBuckets"
+    }
+    return Service(name, in_memory(description), name)
+
+
+OTHERS: dict[str, frozenset[str]] = {
+    "s3": frozenset(),
+    "route53": frozenset(),
+    "lambda": frozenset(),
+    "apigateway": frozenset(),
+    "cloudwatch": frozenset(),
+    "sqs": frozenset(),
+    "elbv2": frozenset(),
+    "ec2": frozenset(
+        [
+            "RunInstances",
+            "DescribeInstances",
+            "CreateVpc",
+            "DescribeSecurityGroups",
+            "AuthorizeSecurityGroupIngress",
+            "CreateLaunchTemplate",
+            "DescribeImages",
+            "CreateSubnet",
+            "CreateTags",
+            "DescribeVolumes",
+            "ModifyInstanceAttribute",
+            "CreateFleet",
+            "DescribeRouteTables",
+            "CreateNetworkInterface",
+        ]
+    ),
+}
+GENERATED = generated()
+
+
+def operations(name: str) -> list[str]:
+    return list(service_of(name).model.operations)
 
 
 def streams(shapes: Mapping[str, Any], reference: Mapping[str, Any] | None) -> bool:
@@ -70,13 +115,26 @@ def sent(service: Service, protocol_name: str, operation: OperationModel, parame
     return HttpRequest.of(written["method"], target, [(name, str(value)) for name, value in written["headers"].items()], body)
 
 
-@pytest.mark.parametrize(("name", "operation"), OPERATIONS)
+@pytest.mark.parametrize(("name", "operation"), [(name, operation) for name in GENERATED for operation in operations(name)])
 def test_an_operation_there_and_back(name: str, operation: str) -> None:
-    service = SERVICES[name]
+    there_and_back(service_of(name), operation, 6)
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS.keys() - set(GENERATED)))
+def test_services_to_come_there_and_back(name: str) -> None:
+    for operation in operations(name):
+        there_and_back(service_of(name), operation, 2)
+
+
+def there_and_back(service: Service, operation: str, rounds: int) -> None:
+    tried = 0
     for protocol_name in service.protocols:
-        for seed in range(ROUNDS):
-            request_survives(service, protocol_name, operation, seed)
-            answer_survives(service, protocol_name, operation, seed)
+        for seed in range(rounds):
+            with contextlib.suppress(Impossible):
+                request_survives(service, protocol_name, operation, seed)
+                answer_survives(service, protocol_name, operation, seed)
+                tried += 1
+    assert tried, "found no value that keeps the constraints"
 
 
 def request_survives(service: Service, protocol_name: str, name: str, seed: int) -> None:
@@ -84,19 +142,17 @@ def request_survives(service: Service, protocol_name: str, name: str, seed: int)
     reference = model.operations[name].get("input")
     if reference is None or streams(service.shapes, reference):
         return
-    try:
-        parameters = RandomValues(service.shapes, seed).value(reference)
-    except Impossible as pattern:
-        pytest.skip(f"found no value for {pattern}")
+    parameters = RandomValues(service.shapes, seed).value(reference)
     request = sent(service, protocol_name, operation, parameters)
     labels: Mapping[str, str] = {}
     if protocol_name.startswith("rest-"):
-        route = model.routes.match(request.method, request.path, request.query)
+        route = model.routes.match(request.method, request.path, request.query, request.headers)
         assert route is not None
         assert route[0] == name
         labels = route[1]
     parsed = protocol(protocol_name).parser(model, name)(request, request.body.data, labels)  # type: ignore[attr-defined]
-    assert plain(model, reference, parsed, blobs=bytes) == parameters
+    uri = model.operations[name]["http"]["requestUri"]
+    assert without_bound(model, reference, plain(model, reference, parsed, blobs=bytes), uri) == parameters
 
 
 def answer_survives(service: Service, protocol_name: str, name: str, seed: int) -> None:
@@ -107,13 +163,13 @@ def answer_survives(service: Service, protocol_name: str, name: str, seed: int) 
     if reference is None:
         result, answer = {}, model.response(name)()
     else:
-        try:
-            result = RandomValues(service.shapes, seed).value(reference)
-        except Impossible as pattern:
-            pytest.skip(f"found no value for {pattern}")
+        result = RandomValues(service.shapes, seed).value(reference)
         answer = struct(model, reference, result, model.response(name))
     response = response_dict(protocol(protocol_name).serializer(model, name)(answer, REQUEST_ID), name)
     parser = PROTOCOL_PARSERS[protocol_name](timestamp_parser=lambda value: parse_timestamp(value).timestamp())
     parsed = parser.parse(response, operation.output_shape)
-    assert parsed.pop("ResponseMetadata")["RequestId"] == REQUEST_ID
-    assert parsed == result
+    # botocore does not look for the id in some answers without output, and takes a body that is a blob for text.
+    assert parsed.pop("ResponseMetadata").get("RequestId", REQUEST_ID) == REQUEST_ID
+    assert {
+        key: item.encode() if isinstance(result.get(key), bytes) and isinstance(item, str) else item for key, item in parsed.items()
+    } == result
