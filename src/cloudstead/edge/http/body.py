@@ -1,12 +1,10 @@
-"""The body of a request while it arrives: the connection feeds, the handler takes, and neither runs far ahead of the other."""
+"""A body while it arrives: the connection feeds, whoever reads it takes, and neither runs far ahead of the other."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from typing import Protocol
-
-from cloudstead.edge.http.messages import BodyBroken
 
 PIECE_COST = 64  # what an object of its own costs: a flood of one-byte chunks must count as more than its bytes
 JOIN_BELOW = 64 << 10  # smaller pieces that wait together are handed over as one
@@ -46,7 +44,7 @@ class IncomingBody:
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._error: BodyBroken | None = None
+        self._error: Exception | None = None
         self.complete = False
         self.continue_expected = continue_expected  # the client waits for "100 Continue" before it sends
         self.discarding = False
@@ -101,10 +99,10 @@ class IncomingBody:
         self.complete = True
         self._wake()
 
-    def fail(self, message: str) -> None:
-        """The rest will not come. What is here already can still be read; then the error."""
+    def fail(self, error: Exception) -> None:
+        """The rest will not come. What is here already can still be read; then the error is raised."""
         if not self.complete and self._error is None:
-            self._error = BodyBroken(message)
+            self._error = error
             self._wake()
 
     def discard(self) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 from cloudstead.edge.http import delivery, framing
 from cloudstead.edge.http.flow import NEVER, Flow
-from cloudstead.edge.http.messages import FileRegion, HttpResponse, ResponseBody
+from cloudstead.edge.http.messages import BodyBroken, FileRegion, HttpResponse, ResponseBody
 from cloudstead.edge.http.parsing import Exchange, Refusal, RequestParser
 from cloudstead.edge.http.upgrade import RawStream
 
@@ -182,7 +182,7 @@ class Connection(Flow):
         body, self._parser.incoming = self._parser.incoming, None
         if body is not None:
             self._last = True
-            body.fail(why)
+            body.fail(BodyBroken(why))
 
     def _refuse(self, refusal: Refusal) -> None:
         """The bytes make no sense from here on: answer what came before, then say so, then close."""
