@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -148,6 +149,21 @@ def test_the_log_is_followed_across_a_rotation(cli: CommandLine) -> None:
     following.terminate()
     out, _ = following.communicate(timeout=10)
     assert out.splitlines() == ["stub daemon: off lenient", "before", "after"]
+
+
+def test_a_log_that_has_grown_is_rotated_under_the_running_process(cli: CommandLine) -> None:
+    log = cli.folder / "daemon.log"
+    code = f"""
+import os, pathlib, sys
+from cloudstead import logs
+path = pathlib.Path({str(log)!r})
+for number in range(6):
+    os.dup2(logs.open_log(path), 2) if number == 0 else logs.swap(path)
+    print("part", number, file=sys.stderr, flush=True)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    parts = {path.name: path.read_text() for path in cli.folder.glob("daemon.log*")}
+    assert parts == {"daemon.log": "part 5\n", "daemon.log.1": "part 4\n", "daemon.log.2": "part 3\n", "daemon.log.3": "part 2\n"}
 
 
 def test_the_log_of_a_daemon_in_the_foreground_is_on_its_terminal(cli: CommandLine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -139,6 +140,17 @@ def test_s3_in_parts_and_long_bodies(edge: Edge, tmp_path: Path) -> None:
     s3.upload_file(str(tmp_path / "file"), "parts", "file", ExtraArgs={"ChecksumAlgorithm": "SHA256"})
     s3.download_file("parts", "file", str(tmp_path / "back"))
     assert (tmp_path / "back").read_bytes() == content
+
+
+def test_s3_bodies_of_unknown_length_are_taken(edge: Edge) -> None:
+    edge.client("s3").create_bucket(Bucket="chunked")
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port)
+    scope = "AWS4-HMAC-SHA256 Credential=000000000000/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+    pieces = (bytes([number]) * 100_000 for number in range(20))
+    connection.request("PUT", "/chunked/k", pieces, {"Authorization": scope}, encode_chunked=True)
+    assert connection.getresponse().read() == b""
+    stored = edge.client("s3").get_object(Bucket="chunked", Key="k")["Body"].read()
+    assert stored == b"".join(bytes([number]) * 100_000 for number in range(20))
 
 
 def test_s3_presigned_urls_need_no_more_than_the_url(edge: Edge) -> None:
@@ -374,7 +386,7 @@ def _lives(pid: int) -> bool:
 
 
 async def _fails(command: str, tmp_path: Path) -> companion_process.CompanionProcess:
-    process = companion_process.CompanionProcess(tmp_path, lambda path: asyncio.sleep(0), ("-c", command))
+    process = companion_process.CompanionProcess(tmp_path, lambda: asyncio.sleep(0), ("-c", command))
     with pytest.raises(Unavailable):
         await process.ensure()
     return process
@@ -400,7 +412,7 @@ def test_one_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(companion_process, "HEALTH_WITHIN", 0.05)
 
     async def story() -> None:
-        process = companion_process.CompanionProcess(tmp_path, lambda path: asyncio.sleep(9), ("-c", "print('ready', flush=True); input()"))
+        process = companion_process.CompanionProcess(tmp_path, lambda: asyncio.sleep(9), ("-c", "print('ready', flush=True); input()"))
         await process.ensure()
         pid = process.pid
         for _ in range(200):
@@ -417,10 +429,11 @@ def test_one_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_long_data_path_does_not_keep_it_from_starting(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
-    process = companion_process.CompanionProcess(folder, lambda path: asyncio.sleep(0), ("-c", "print('ready', flush=True); input()"))
+    process = companion_process.CompanionProcess(folder, lambda: asyncio.sleep(0), ("-c", "print('ready', flush=True); input()"))
 
     async def story() -> None:
-        path = await process.ensure()
+        await process.ensure()
+        path = process.socket
         assert len(os.fsencode(path)) <= companion_process.LONGEST_PATH
         assert path.parent.stat().st_mode & 0o777 == 0o700
         await process.stop()

@@ -62,7 +62,7 @@ def coverage(arguments: argparse.Namespace) -> None:
         if arguments.json:
             out_json({service: counts(operations) for service, operations in known.items()})
             return
-        rows = [("SERVICE", "DONE", "PARTIAL", "ABSENT")]
+        rows: list[tuple[str, ...]] = [("SERVICE", "DONE", "PARTIAL", "ABSENT")]
         rows += [(service, *map(str, counts(operations).values())) for service, operations in known.items()]
         for line in table(rows):
             out(line)

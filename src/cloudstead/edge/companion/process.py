@@ -33,7 +33,7 @@ HEALTH_EVERY = 15.0
 HEALTH_WITHIN = 30.0
 LONGEST_PATH = 100  # bytes of a unix socket's path: sockaddr_un has room for 108
 
-Healthy = Callable[[Path], Awaitable[None]]
+Healthy = Callable[[], Awaitable[None]]
 
 
 class CompanionProcess:
@@ -59,21 +59,20 @@ class CompanionProcess:
         """The process's id, None while there is none."""
         return self._process.pid if self._process is not None else None
 
-    async def ensure(self) -> Path:
-        """The socket of a process that accepts connections; starts one if need be.
+    async def ensure(self) -> None:
+        """Return when a process accepts connections on `socket`; starts one if need be.
 
         Raises:
             Unavailable: it does not start, or has just died too often.
         """
         if self._ready:
-            return self.socket
+            return
         if self._closed:
             raise Unavailable("Cloudstead is stopping.")
         if self._starting is None or self._starting.done():
             self._starting = asyncio.create_task(self._start())
         # Shielded: a client that goes away must not end the start that others wait for.
         await asyncio.shield(self._starting)
-        return self.socket
 
     async def stop(self) -> None:
         """End the process and wait until it is gone."""
@@ -181,7 +180,7 @@ class CompanionProcess:
         while self._process is process:
             await asyncio.sleep(HEALTH_EVERY)
             try:
-                await asyncio.wait_for(self._healthy(self.socket), HEALTH_WITHIN)
+                await asyncio.wait_for(self._healthy(), HEALTH_WITHIN)
             except TimeoutError:
                 log.error("companion has not answered for %g seconds; it is ended", HEALTH_WITHIN)
                 self._end(process, kill=True)

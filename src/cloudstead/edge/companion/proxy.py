@@ -10,38 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from cloudstead.edge.companion.actions import Actions
-from cloudstead.edge.companion.exchange import Lost, NotSent, exchange
 from cloudstead.edge.companion.process import CompanionProcess
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
+from cloudstead.edge.http.messages import FileRegion, HttpRequest, HttpResponse
+from cloudstead.edge.http.upstream import Lost, NotSent, Upstream
 from cloudstead.edge.protocols.index import ServiceIndex
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import ServiceError, Unavailable
 from cloudstead.kernel.identity import DEFAULT_ACCOUNT
 
 _KIND = "x-cloudstead-companion"
-_OF_THE_CONNECTION = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 _TOLD = ("x-cloudstead-", "x-moto-")  # headers by which the daemon tells the companion something
-_NOT_PASSED_BACK = _OF_THE_CONNECTION - {"content-length"} | {"server"}
 _FLATTENED = str.maketrans("_", "-")  # WSGI does not tell x_moto_account_id from x-moto-account-id
 _BUCKET_HOST = re.compile(
     r"^(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9])\.(?:s3(?:[.-][a-z0-9-]+)*?\.(?:[a-z0-9.-]+)|localhost)(?::\d+)?$", re.IGNORECASE
@@ -63,10 +47,12 @@ class CompanionProxy:
     def __init__(self, cloud: Cloud, index: ServiceIndex | None = None) -> None:
         self._cloud = cloud
         self._index = index
-        self.process = CompanionProcess(cloud.data, _healthy)
+        self.process = CompanionProcess(cloud.data, self._healthy)
+        self._upstream = Upstream(self.process.socket)
 
     async def close(self) -> None:
         """End the process, if there is one."""
+        await self._upstream.close()
         await self.process.stop()
 
     async def handle(self, request: HttpRequest, service: str, account: str, region: str) -> HttpResponse:
@@ -88,8 +74,8 @@ class CompanionProxy:
             headers.append(("Host", urlsplit(self._cloud.endpoint).netloc))
         path = _path(request, service)
         target = f"{path}?{request.query}" if request.query else path
-        response = await self._exchange(request, target, headers)
-        response.headers = [(name, value) for name, value in response.headers if name.lower() not in _NOT_PASSED_BACK]
+        response = await self._ask(request, target, headers)
+        response.headers = [(name, value) for name, value in response.headers if name.lower() != "server"]
         response.headers.append(SIMULATED)
         return response
 
@@ -110,7 +96,7 @@ class CompanionProxy:
         }
         body = msgspec.msgpack.encode(asked)
         inner = HttpRequest.of("POST", "/", [("Host", "companion"), (_KIND, "call")], body)
-        response = await self._exchange(inner, "/", list(inner.headers))
+        response = await self._ask(inner, "/", list(inner.headers))
         answer = msgspec.msgpack.decode(await _whole(response))
         if "error" in answer:
             raise _error(**answer["error"])
@@ -121,13 +107,11 @@ class CompanionProxy:
         """What policies call this request: "ssm:GetParameter"; "ssm:*" when that cannot be told. A form must have been read before."""
         return self._actions.of(request, service, _path(request, service), request.whole or b"")
 
-    async def _exchange(self, request: HttpRequest, target: str, headers: list[tuple[str, str]]) -> HttpResponse:
+    async def _ask(self, request: HttpRequest, target: str, headers: list[tuple[str, str]]) -> HttpResponse:
         for last in (False, True):
-            path = await self.process.ensure()
+            await self.process.ensure()
             try:
-                whole = b"" if _has_no_body(request) else request.whole
-                body = whole if whole is not None else request.stream()
-                return await exchange(path, request.method, target, headers, body, request.content_length)
+                return await self._upstream.forward(request, target=target, headers=headers)
             except NotSent as error:
                 self.process.lost()
                 if last:
@@ -135,6 +119,10 @@ class CompanionProxy:
             except Lost as error:
                 raise Unavailable("The companion ended during the call; whether it was carried out is not known.") from error
         raise AssertionError("unreachable")
+
+    async def _healthy(self) -> None:
+        answer = await self._upstream.send("GET", "/", [(_KIND, "health")])
+        await answer.read()
 
     def _signing_name(self, service: str) -> str:
         try:
@@ -164,13 +152,7 @@ def _path(request: HttpRequest, service: str) -> str:
 
 
 def _passes(name: str) -> bool:
-    name = name.lower()
-    return name not in _OF_THE_CONNECTION and not name.translate(_FLATTENED).startswith(_TOLD)
-
-
-def _has_no_body(request: HttpRequest) -> bool:
-    """Neither framing header: there is nothing to wait for."""
-    return request.content_length in (None, 0) and "transfer-encoding" not in request.headers
+    return not name.lower().translate(_FLATTENED).startswith(_TOLD)
 
 
 def _error(code: str, message: str, status: int) -> ServiceError:
@@ -182,11 +164,6 @@ def _error(code: str, message: str, status: int) -> ServiceError:
 
 
 async def _whole(response: HttpResponse) -> bytes:
-    if isinstance(response.body, bytes):
-        return response.body
-    assert not hasattr(response.body, "fd")
-    return b"".join([piece async for piece in response.body])
-
-
-async def _healthy(path: Path) -> None:
-    await exchange(path, "GET", "/", [("Host", "companion"), (_KIND, "health")], b"", 0)
+    body = response.body
+    assert not isinstance(body, FileRegion)
+    return body if isinstance(body, bytes) else b"".join([piece async for piece in body])
