@@ -211,6 +211,17 @@ def test_an_update_of_a_stale_row_is_a_conflict(store: Store) -> None:
         tx.update(USERS, old, number=3)
 
 
+def test_who_holds_a_removed_row_cannot_update_the_one_that_took_its_place(store: Store) -> None:
+    insert(store, user("a"))
+    held = store.table(USERS).get(("1", "a"))
+    assert held is not None
+    with store.transaction() as tx:
+        tx.delete(USERS, ("1", "a"))
+        tx.insert(USERS, user("a", number=5))
+    with pytest.raises(Conflict), store.transaction() as tx:
+        tx.update(USERS, held, number=6)
+
+
 def test_an_update_does_not_change_the_key(store: Store) -> None:
     insert(store, user("a"))
     row = store.table(USERS).get(("1", "a"))
@@ -305,7 +316,7 @@ def test_a_row_changed_and_deleted_within_one_batch_ends_as_the_last_write_says(
         insert(store, user("a", number=9))
 
     async def read(store: Store) -> None:
-        assert [(one.name, one.number, one.version) for one in store.table(USERS).scan()] == [("a", 9, 1), ("b", 2, 2)]
+        assert [(one.name, one.number, one.version) for one in store.table(USERS).scan()] == [("a", 9, 2), ("b", 2, 2)]
 
     run(tmp_path, write)
     run(tmp_path, read)

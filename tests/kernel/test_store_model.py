@@ -62,6 +62,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.durable: tuple[Rows, Rows] = ({}, {})
         self.seen: Rows = {}
         self.fail = False
+        self.removed = 0  # the highest version of a row that was removed in this life
 
     def backend(self) -> Any:
         raise NotImplementedError
@@ -79,6 +80,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.open_backend.write = failing
         self.store.watch(ITEMS, self.watch)
+        self.removed = 0
         self.seen = dict(self.durable[0])
 
     def watch(self, old: Item | None, new: Item | None) -> None:
@@ -117,6 +119,7 @@ class StoreMachine(RuleBasedStateMachine):
             else:
                 assert tx.delete(ITEMS, key) == old
             live.pop(key, None)
+            self.removed = max(self.removed, 0 if old is None else old.version)
             return
         version = 0 if old is None else old.version
         given = Item(first=item.first, second=item.second, color=item.color, labels=item.labels, version=version - (what == "stale"))
@@ -133,7 +136,7 @@ class StoreMachine(RuleBasedStateMachine):
                 verb(ITEMS, given)
             return
         live[key] = verb(ITEMS, given)
-        assert live[key].version == version + 1
+        assert live[key].version > self.removed if old is None else live[key].version == version + 1
 
     @rule()
     def settle(self) -> None:

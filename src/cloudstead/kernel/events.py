@@ -20,14 +20,17 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.ids import uuid4
 from cloudstead.kernel.store import Key, Row, Store, Table, Transaction
+
+if TYPE_CHECKING:
+    from cloudstead.kernel.context import Context
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,19 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     region: str
     resources: tuple[str, ...] = ()  # ARNs
+
+
+def event(ctx: Context, source: str, detail_type: str, detail: dict[str, Any], resources: Iterable[str] = ()) -> Event:
+    """An event that happens now, in the account and region of a context."""
+    return Event(
+        time=ctx.now(),
+        source=source,
+        detail_type=detail_type,
+        detail=detail,
+        account=ctx.account,
+        region=ctx.region,
+        resources=tuple(resources),
+    )
 
 
 class Subscription(Row, frozen=True, kw_only=True):

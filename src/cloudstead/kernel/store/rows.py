@@ -28,7 +28,11 @@ Migration: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What every table's rows are derived from. `version` is the store's: 1 when inserted, one more with each change."""
+    """What every table's rows are derived from. A row that was handed out is the store's own: never change a list or mapping in it.
+
+    `version` is the store's: 1 when inserted, one more with each change. A row that takes the place of a removed one begins above it, so that
+    whoever still holds the removed one cannot update the new one by mistake.
+    """
 
     version: int = 0
 

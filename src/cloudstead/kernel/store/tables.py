@@ -216,6 +216,7 @@ class StoredTable(TableView[R]):
     def __init__(self, table: Table[R]) -> None:
         super().__init__(table)
         self.watchers: list[Watcher[R]] = []
+        self.retired = 0  # the highest version of any row that was removed in this process
 
     def load(self, rows: dict[Key, R]) -> None:
         self._rows = rows
@@ -233,6 +234,8 @@ class StoredTable(TableView[R]):
         for index in self._indexes.values():
             index.move(key, old, new)
         if new is None:
+            assert old is not None
+            self.retired = max(self.retired, old.version)
             del self._rows[key]
             self._order.remove(key)
         else:

@@ -72,7 +72,7 @@ class Transaction:
             data.replace(key, new, old)
 
     def insert(self, table: Table[R], row: R) -> R:
-        """Add a row; returns it as stored, at version 1.
+        """Add a row; returns it as stored, at version 1, or above that of every row that was removed.
 
         Raises:
             Exists: a row of that key, or one at the same place of a unique index, is there.
@@ -80,7 +80,7 @@ class Transaction:
         data, key = self._data(table), table.key(row)
         if key in data:
             raise Exists(table.name, key)
-        return self._set(data, key, None, replace(row, version=1))
+        return self._set(data, key, None, replace(row, version=data.retired + 1))
 
     def update(self, table: Table[R], row: R, /, **changes: Any) -> R:
         """Replace the row that was read by this one (with `changes`, field by field); returns it as stored, one version on.
@@ -106,7 +106,7 @@ class Transaction:
         """
         data, key = self._data(table), table.key(row)
         old = data.get(key)
-        return self._set(data, key, old, replace(row, version=1 if old is None else old.version + 1))
+        return self._set(data, key, old, replace(row, version=(data.retired if old is None else old.version) + 1))
 
     def delete(self, table: Table[R], key: Key) -> R | None:
         """Remove a row; returns it, or None when there was none."""
