@@ -177,7 +177,7 @@ class UpstreamConnection(Flow):
                 self._fail(Lost(f"The answer cannot be understood: {error}"))
             self.abandon()
         else:
-            if self._waiter is not None and self._parser is not None:
+            if self._waiter is not None and not self._waiter.done() and self._parser is not None:
                 self._size += len(data)
                 if self._size > HEAD_LIMIT:
                     self._fail(Lost("The headers of the answer are too large."))
