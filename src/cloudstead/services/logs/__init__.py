@@ -4,7 +4,7 @@ from cloudstead.kernel.operations import Service
 
 SERVICE = Service(
     name="logs",
-    modules=("groups", "streams", "log_events", "tagging", "filters", "policies", "live_tail"),
+    modules=("groups", "streams", "log_events", "tagging", "filters", "policies", "live_tail", "queries"),
     tables="model:TABLES",
     start="controller:start",
 )

@@ -14,10 +14,10 @@ from cloudstead.kernel.clock import Timer
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.services.logs.archive import Archive
 from cloudstead.services.logs.delivery import Deliveries
+from cloudstead.services.logs.insights.pool import Queries
 from cloudstead.services.logs.journal import Accepted
 from cloudstead.services.logs.metrics import Metrics
 from cloudstead.services.logs.model import GROUPS, STREAMS
-from cloudstead.services.logs.queries import Queries
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Logs:
         self.archive = Archive(cloud.data / "logs", self._alive)
         self.deliveries = Deliveries(cloud, self.archive)
         self.metrics = Metrics(cloud)
-        self.queries = Queries()
+        self.queries = Queries(cloud.clock)
         self.live: set[Listener] = set()  # Live Tail sessions
         self._timer: Timer | None = None
         self._sweeping: asyncio.Task[None] | None = None

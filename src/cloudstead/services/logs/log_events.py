@@ -17,6 +17,7 @@ from cloudstead.services.logs import api, arns, groups, streams
 from cloudstead.services.logs.archive import EVENT_OVERHEAD, PAGE_EVENTS
 from cloudstead.services.logs.controller import part
 from cloudstead.services.logs.filterpattern import InvalidPattern, Pattern, compile_pattern
+from cloudstead.services.logs.insights.worker import POINTER, pointer
 from cloudstead.services.logs.model import GROUPS, STREAMS, LogGroup, LogStream
 from cloudstead.services.logs.runs import FIRST, LAST, Entry, Key, event_id, key_of
 
@@ -26,8 +27,6 @@ HOUR, DAY = 3_600_000, 86_400_000  # ms
 LONGEST_SPAN = DAY
 OLDEST = 14 * DAY
 NEWEST = 2 * HOUR
-
-_POINTER = struct.Struct(">QQQQ")
 
 
 @operation(resource=arns.stream, resource_tags=arns.group_tags)
@@ -241,14 +240,9 @@ def pattern_of(text: str | None) -> Pattern | None:
         raise api.InvalidParameterException(str(error)) from None
 
 
-def pointer(group: int, entry: Entry) -> str:
-    """What GetLogRecord finds an event by."""
-    return base64.urlsafe_b64encode(_POINTER.pack(group, entry.stream, entry.timestamp, entry.seq)).decode("ascii")
-
-
 def _pointed(ctx: Context, text: str) -> tuple[LogGroup, LogStream, Key]:
     try:
-        group_uid, stream_uid, timestamp, seq = _POINTER.unpack(base64.b64decode(text, altchars=b"-_", validate=True))
+        group_uid, stream_uid, timestamp, seq = POINTER.unpack(base64.b64decode(text, altchars=b"-_", validate=True))
     except (ValueError, struct.error):
         raise api.InvalidParameterException("The specified log record pointer is invalid.") from None
     group: LogGroup | None = ctx.table(GROUPS).find("by_uid", (group_uid,))
@@ -288,7 +282,7 @@ def record(group: LogGroup, stream: str, entry: Entry) -> dict[str, str]:
         "@logStream": stream,
         "@log": f"{group.account}:{group.name}",
         "@ingestionTime": str(entry.ingested),
-        "@ptr": pointer(group.uid, entry),
+        "@ptr": pointer(group.uid, entry.stream, *entry.key),
     }
     if message.startswith("{"):
         with contextlib.suppress(msgspec.DecodeError, RecursionError):

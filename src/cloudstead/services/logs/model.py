@@ -9,8 +9,7 @@
         │   └── metric-filters/<name>                what matching events are counted as               MetricFilter
         ├── destinations/<name>                      a name for a stream of another account            Destination
         ├── resource-policies/<name>                 which services may write                          ResourcePolicy
-        ├── query-definitions/<id>                   saved queries                                     QueryDefinition
-        └── queries/<id>                             runs of queries; results are kept in memory       Query
+        └── query-definitions/<id>                   saved queries                                     QueryDefinition
 
 Log events are no rows: they lie in the archive (archive.py), under the `uid` of their group and stream, which is never used again. So a group that
 is deleted and made again is empty, and no name reaches the file system. First and last event and the bytes of a stream are known
