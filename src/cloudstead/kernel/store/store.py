@@ -99,7 +99,10 @@ class Store:
         """Write what is left and let go of the data directory."""
         with contextlib.suppress(Unavailable):
             await self.settled()
-        await asyncio.get_running_loop().run_in_executor(None, self._close)
+        if isinstance(self._writer, InlineWriter):  # nothing to wait for, and a simulation has no threads
+            self._close()
+        else:
+            await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         self._writer.close()
