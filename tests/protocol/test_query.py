@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from suites import in_memory
 
 from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import ServiceModel, protocol
 from cloudstead.edge.protocols.compression import decompress
+from cloudstead.edge.protocols.query import decode_form
 from cloudstead.kernel.errors import AccessDenied, InternalFailure, MalformedRequest, ServiceError
 from cloudstead.services.iam import api
 
@@ -34,6 +38,17 @@ def test_parameters_may_stand_in_the_query_string_of_a_get() -> None:
 
 def test_plus_is_a_blank_and_percent_a_byte_of_utf8() -> None:
     assert parse("CreateRole", "RoleName=r&AssumeRolePolicyDocument=%7B+%7D&Description=caf%C3%A9+%2B").description == "café +"
+
+
+@settings(max_examples=1000, deadline=None, database=None)
+@given(
+    st.lists(
+        st.sampled_from([b"%41", b"%0a", b"%3D", b"%%", b"%zz", b"%4", b"%", b"=", b"==", b"+", b"\n", b"\r\n", b"_", b"z", b" \n", b"%20"])
+    )
+)
+def test_escapes_are_decoded_as_everywhere(pieces: list[bytes]) -> None:
+    form = b"%6e+=" + b"".join(pieces)
+    assert decode_form(form) == [("n ", unquote_to_bytes(b"".join(pieces).replace(b"+", b" ")).decode())]
 
 
 def test_list_elements_are_taken_by_ascending_index_whatever_their_order() -> None:

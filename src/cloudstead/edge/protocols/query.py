@@ -9,6 +9,8 @@ an index says), and nothing is deeper than the model. As with AWS, parameters th
 
 from __future__ import annotations
 
+import re
+from binascii import a2b_qp
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -49,11 +51,17 @@ def decode_form(form: bytes) -> Parameters:
     return parameters
 
 
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
 def _unquote(text: bytes) -> str:
     if b"+" in text:
         text = text.replace(b"+", b" ")
     if b"%" in text:
-        text = unquote_to_bytes(text)
+        if _BROKEN_ESCAPE.search(text):
+            text = unquote_to_bytes(text)  # leaves what is no escape as it stands
+        else:  # the same as quoted-printable but for the sign, and that is decoded in C: policies are full of escapes
+            text = a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))
     return text.decode()
 
 

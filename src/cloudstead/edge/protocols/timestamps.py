@@ -14,6 +14,8 @@ import math
 import re
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import lru_cache
 
 _ISO = re.compile(r"(?a)(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,20}))?)?)?(?:[Zz]|([+-])(\d\d):?(\d\d))?")
 _RFC = re.compile(
@@ -28,6 +30,8 @@ _DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 EARLIEST = -62135596800.0  # 0001-01-01T00:00:00Z
 LATEST = 253402300800.0  # 10000-01-01T00:00:00Z, excluded: later instants have no text
+_LAST_MILLISECOND = int(LATEST) * 1000 - 1
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, as all here
 
 
 def check(seconds: float) -> float:
@@ -101,10 +105,11 @@ def format_epoch(seconds: float) -> str:
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
+@lru_cache(maxsize=4096)  # the dates in answers are mostly the same: when things were made
 def format_iso8601(seconds: float) -> str:
-    at, milliseconds = _parts(seconds)
-    fraction = f".{milliseconds:03d}" if milliseconds else ""
-    return f"{at.tm_year:04d}-{at.tm_mon:02d}-{at.tm_mday:02d}T{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}{fraction}Z"
+    milliseconds = min(math.floor(check(seconds) * 1000 + 0.5), _LAST_MILLISECOND)
+    at = _EPOCH + timedelta(milliseconds=milliseconds)
+    return f"{at.isoformat(timespec='milliseconds')}Z" if milliseconds % 1000 else f"{at.isoformat()}Z"
 
 
 def format_rfc822(seconds: float) -> str:
