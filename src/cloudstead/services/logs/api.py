@@ -19,80 +19,32 @@ SERVICE = "logs"
 
 AccessPolicy: TypeAlias = Annotated[str, Meta(min_length=1)]
 AccountId: TypeAlias = Annotated[str, Meta(min_length=12, max_length=12, pattern=r"(?a)^\d{12}\Z")]
-AddKeyValue: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 AmazonResourceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1011, pattern=r"(?a)^[\w+=/:,.@-]*\Z")]
-AnomalyDetectorArn: TypeAlias = Annotated[str, Meta(min_length=1, pattern=r"(?a)^[\w#+=/:,.@-]*\Z")]
-AnomalyId: TypeAlias = Annotated[str, Meta(min_length=36, max_length=36)]
-AnomalyVisibilityTime: TypeAlias = Annotated[int, Meta(ge=7, le=90)]
-BatchId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 ClientToken: TypeAlias = Annotated[str, Meta(min_length=36, max_length=128, pattern=r"(?a)^\S{36,128}\Z")]
-CollectionRetentionDays: TypeAlias = Annotated[int, Meta(ge=1, le=30)]
-Column: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-Delimiter: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2)]
-DeliveryDestinationName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"(?a)^[\w-]*\Z")]
-DeliveryDestinationPolicy: TypeAlias = Annotated[str, Meta(min_length=1, max_length=51200)]
-DeliveryId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z]+\Z")]
-DeliverySourceConfigurationKey: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
-DeliverySourceConfigurationSchemaField: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
-DeliverySourceConfigurationValue: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
-DeliverySourceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"(?a)^[\w-]*\Z")]
-DeliverySuffixPath: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 DescribeLimit: TypeAlias = Annotated[int, Meta(ge=1, le=50)]
-DescribeLookupTablesMaxResults: TypeAlias = Annotated[int, Meta(ge=-2147483648, le=100)]
 DescribeQueriesMaxResults: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
-Description: TypeAlias = Annotated[str, Meta(min_length=1)]
 DestinationArn: TypeAlias = Annotated[str, Meta(min_length=1)]
-DestinationField: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 DestinationName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^:*]*\Z")]
-DetectorKmsKeyArn: TypeAlias = Annotated[str, Meta(max_length=256, pattern=r"^arn:aws[a-z\-]*:kms:[-a-z0-9]*:[0-9]*:key/[-a-z0-9]*\Z")]
-DetectorName: TypeAlias = Annotated[str, Meta(min_length=1)]
 DimensionsKey: TypeAlias = Annotated[str, Meta(max_length=255)]
 DimensionsValue: TypeAlias = Annotated[str, Meta(max_length=255)]
-DryRunCount: TypeAlias = Annotated[int, Meta(ge=0, le=2147483647)]
 EncryptionKey: TypeAlias = Annotated[str, Meta(max_length=256)]
 EntityAttributesKey: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 EntityAttributesValue: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 EntityKeyAttributesKey: TypeAlias = Annotated[str, Meta(min_length=1, max_length=32)]
 EntityKeyAttributesValue: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
-EpochMillis: TypeAlias = Annotated[int, Meta(ge=0, le=9223372036854775807)]
 EventMessage: TypeAlias = Annotated[str, Meta(min_length=1)]
 EventsLimit: TypeAlias = Annotated[int, Meta(ge=1, le=10000)]
 EventsLimitStartQuery: TypeAlias = Annotated[int, Meta(ge=1, le=100000)]
 ExpectedRevisionId: TypeAlias = Annotated[str, Meta(min_length=1)]
-ExportDestinationBucket: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
-ExportTaskId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
-ExportTaskName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
-FieldDelimiter: TypeAlias = Annotated[str, Meta(max_length=5)]
-FieldHeader: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
 FieldIndexName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[\.\-_/#A-Za-z0-9]+\Z")]
 FieldSelectionCriteria: TypeAlias = Annotated[str, Meta(max_length=2000)]
 FilterName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^:*]*\Z")]
 FilterPattern: TypeAlias = Annotated[str, Meta(max_length=1024)]
-FromKey: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 GetQueryResultsMaxItems: TypeAlias = Annotated[int, Meta(ge=0, le=10000)]
 GetQueryResultsNextToken: TypeAlias = Annotated[str, Meta(max_length=1024)]
-GetScheduledQueryHistoryMaxResults: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
-GrokMatch: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
-ImportId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\-a-zA-Z0-9]+\Z")]
-InferredTokenName: TypeAlias = Annotated[str, Meta(min_length=1)]
-IntegrationName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[\.\-_/#A-Za-z0-9]+\Z")]
-IntegrationNamePrefix: TypeAlias = Annotated[str, Meta(min_length=1, max_length=50, pattern=r"^[\.\-_/#A-Za-z0-9]+\Z")]
-IntegrationStatusMessage: TypeAlias = Annotated[str, Meta(min_length=1)]
-Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-KeyPrefix: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-KeyValueDelimiter: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 KmsKeyId: TypeAlias = Annotated[str, Meta(max_length=256)]
-ListAnomaliesLimit: TypeAlias = Annotated[int, Meta(ge=1, le=50)]
 ListLimit: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
-ListLogAnomalyDetectorsLimit: TypeAlias = Annotated[int, Meta(ge=1, le=50)]
 ListLogGroupsForQueryMaxResults: TypeAlias = Annotated[int, Meta(ge=50, le=500)]
-ListLogGroupsRequestLimit: TypeAlias = Annotated[int, Meta(ge=1, le=50)]
-ListScheduledQueriesMaxResults: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
-ListSourcesForS3TableIntegrationMaxResults: TypeAlias = Annotated[int, Meta(ge=1, le=100)]
-ListSyslogConfigurationsMaxResults: TypeAlias = Annotated[int, Meta(ge=0, le=50)]
-Locale: TypeAlias = Annotated[str, Meta(min_length=1)]
-LogFieldName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
-LogGroupArn: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"(?a)^[\w#+=/:,.@-]*\Z")]
 LogGroupIdentifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"(?a)^[\w#+=/:,.@-]*\Z")]
 LogGroupName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[\.\-_/#A-Za-z0-9]+\Z")]
 LogGroupNamePattern: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"^[\.\-_/#A-Za-z0-9]*\Z")]
@@ -100,37 +52,13 @@ LogGroupNameRegexPattern: TypeAlias = Annotated[
     str,
     Meta(min_length=3, max_length=129, pattern=r"^(\^?[\.\-_/#A-Za-z0-9]{3,24})(\|\^?[\.\-_/#A-Za-z0-9]{3,24}){0,4}\Z"),
 ]
-LogObjectPointer: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 LogStreamName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^:*]*\Z")]
-LogType: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"(?a)^[\w]*\Z")]
-LookupTableDescription: TypeAlias = Annotated[str, Meta(max_length=1024)]
-LookupTableName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[a-zA-Z0-9_]+\Z")]
-MappingVersion: TypeAlias = Annotated[str, Meta(min_length=1, max_length=10, pattern=r"(?a)^\d+\.\d+(\.\d+)?\Z")]
-MatchPattern: TypeAlias = Annotated[str, Meta(min_length=1)]
 MetricName: TypeAlias = Annotated[str, Meta(max_length=255, pattern=r"^[^:*$]*\Z")]
 MetricNamespace: TypeAlias = Annotated[str, Meta(max_length=255, pattern=r"^[^:*$]*\Z")]
 MetricValue: TypeAlias = Annotated[str, Meta(max_length=100)]
 NextToken: TypeAlias = Annotated[str, Meta(min_length=1)]
-NonMatchValue: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-OpenSearchApplicationEndpoint: TypeAlias = Annotated[
-    str,
-    Meta(min_length=1, max_length=1024, pattern=r"^https://[\.\-_/#:A-Za-z0-9]+\.com\Z"),
-]
-OpenSearchApplicationId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\.\-_/#A-Za-z0-9]+\Z")]
-OpenSearchCollectionEndpoint: TypeAlias = Annotated[
-    str,
-    Meta(min_length=1, max_length=1024, pattern=r"^https://[\.\-_/#:A-Za-z0-9]+\.com\Z"),
-]
-OpenSearchDataSourceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\.\-_/#A-Za-z0-9]+\Z")]
-OpenSearchPolicyName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\.\-_/#A-Za-z0-9]+\Z")]
-OpenSearchWorkspaceId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[\.\-_/#A-Za-z0-9]+\Z")]
-ParserFieldDelimiter: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-PatternId: TypeAlias = Annotated[str, Meta(min_length=32, max_length=32)]
-PatternRegex: TypeAlias = Annotated[str, Meta(min_length=1)]
-PatternString: TypeAlias = Annotated[str, Meta(min_length=1)]
 Percentage: TypeAlias = Annotated[int, Meta(ge=0, le=100)]
 PolicyDocument: TypeAlias = Annotated[str, Meta(min_length=1, max_length=51200)]
-Priority: TypeAlias = Annotated[str, Meta(min_length=1)]
 QueryDefinitionName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 QueryDefinitionString: TypeAlias = Annotated[str, Meta(min_length=1, max_length=10000)]
 QueryId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -139,32 +67,11 @@ QueryParameterDefaultValue: TypeAlias = Annotated[str, Meta(max_length=1024)]
 QueryParameterDescription: TypeAlias = Annotated[str, Meta(max_length=512)]
 QueryParameterName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*\Z")]
 QueryString: TypeAlias = Annotated[str, Meta(max_length=10000)]
-QuoteCharacter: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1)]
-RecordsCount: TypeAlias = Annotated[int, Meta(ge=0, le=9223372036854775807)]
-RenameTo: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 RequestId: TypeAlias = Annotated[str, Meta(max_length=256)]
-ResourceIdentifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"(?a)^[\w+=/:,.@\-\*]*\Z")]
-ResourceType: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"(?a)^[\w\-_]*\Z")]
-RetentionValue: TypeAlias = Annotated[str, Meta(min_length=1, max_length=12)]
 RoleArn: TypeAlias = Annotated[str, Meta(min_length=1)]
-S3TableIntegrationSourceIdentifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
-S3TableIntegrationSourceStatusReason: TypeAlias = Annotated[str, Meta(min_length=1)]
-S3TablesDatasourceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
-S3TablesDatasourceType: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
-S3Uri: TypeAlias = Annotated[str, Meta(max_length=1024, pattern=r"^s3://[a-z0-9][\.\-a-z0-9]{1,61}[a-z0-9](/.*)?\Z")]
-ScheduleExpression: TypeAlias = Annotated[str, Meta(max_length=256)]
-ScheduleTimezone: TypeAlias = Annotated[str, Meta(min_length=1)]
-ScheduledQueryDescription: TypeAlias = Annotated[str, Meta(max_length=1024)]
-ScheduledQueryIdentifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=300)]
-ScheduledQueryName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=300)]
 SequenceToken: TypeAlias = Annotated[str, Meta(min_length=1)]
-Service: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"(?a)^[\w_-]*\Z")]
 SessionId: TypeAlias = Annotated[str, Meta(max_length=256)]
-Source: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-SourceTimezone: TypeAlias = Annotated[str, Meta(min_length=1)]
-SplitStringDelimiter: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 StoredBytes: TypeAlias = Annotated[int, Meta(ge=0, le=9223372036854775807)]
-TableBody: TypeAlias = Annotated[str, Meta(min_length=1, max_length=10485760)]
 TagFilterKey: TypeAlias = Annotated[
     str,
     Meta(min_length=1, max_length=128, pattern=r"^([\w \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000_.:/=+\-@]+)\Z"),
@@ -181,248 +88,36 @@ TagValue: TypeAlias = Annotated[
     str,
     Meta(max_length=256, pattern=r"^([\w \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000_.:/=+\-@]*)\Z"),
 ]
-Target: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 TargetArn: TypeAlias = Annotated[str, Meta(min_length=1)]
-TargetFormat: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
-TargetTimezone: TypeAlias = Annotated[str, Meta(min_length=1)]
-Time: TypeAlias = Annotated[str, Meta(min_length=1)]
 TimestampShape: TypeAlias = Annotated[int, Meta(ge=0, le=9223372036854775807)]
-ToKey: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-TokenString: TypeAlias = Annotated[str, Meta(min_length=1)]
-TransformedEventMessage: TypeAlias = Annotated[str, Meta(min_length=1)]
 UserIdentity: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
-ValueKey: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-VpcEndpointId: TypeAlias = Annotated[str, Meta(pattern=r"^vpce-[0-9a-f]{1,64}\Z")]
-WithKey: TypeAlias = Annotated[str, Meta(min_length=1)]
 
 # Enumerations
 
-ActionStatus: TypeAlias = Literal["IN_PROGRESS", "CLIENT_ERROR", "FAILED", "COMPLETE"]
-AnomalyDetectorStatus: TypeAlias = Literal["INITIALIZING", "TRAINING", "ANALYZING", "FAILED", "DELETED", "PAUSED"]
 DataProtectionStatus: TypeAlias = Literal["ACTIVATED", "DELETED", "ARCHIVED", "DISABLED"]
-DeliveryDestinationType: TypeAlias = Literal["S3", "CWL", "FH", "XRAY"]
-DeliverySourceConfigurationSchemaValueType: TypeAlias = Literal["string", "boolean", "int", "double", "long"]
-DeliverySourceStatus: TypeAlias = Literal["ACTIVE", "INACTIVE"]
-DeliverySourceStatusReason: TypeAlias = Literal["RESOURCE_DELETED"]
 Distribution: TypeAlias = Literal["Random", "ByLogStream"]
 EntityRejectionErrorType: TypeAlias = Literal[
     "InvalidEntity", "InvalidTypeValue", "InvalidKeyAttributes", "InvalidAttributes", "EntitySizeTooLarge", "UnsupportedLogGroupType",
     "MissingRequiredFields"
 ]
-EvaluationFrequency: TypeAlias = Literal["ONE_MIN", "FIVE_MIN", "TEN_MIN", "FIFTEEN_MIN", "THIRTY_MIN", "ONE_HOUR"]
-EventSource: TypeAlias = Literal["CloudTrail", "Route53Resolver", "VPCFlow", "EKSAudit", "AWSWAF"]
-ExecutionStatus: TypeAlias = Literal["Running", "InvalidQuery", "Complete", "Failed", "Timeout"]
-ExportTaskStatusCode: TypeAlias = Literal["CANCELLED", "COMPLETED", "FAILED", "PENDING", "PENDING_CANCEL", "RUNNING"]
-FlattenedElement: TypeAlias = Literal["first", "last"]
-ImportStatus: TypeAlias = Literal["IN_PROGRESS", "CANCELLED", "COMPLETED", "FAILED"]
-IndexCategory: TypeAlias = Literal["DEFAULT", "CUSTOM", "AUTO", "INACTIVE"]
-IndexSource: TypeAlias = Literal["ACCOUNT", "LOG_GROUP"]
-IndexType: TypeAlias = Literal["FACET", "FIELD_INDEX"]
 InheritedProperty: TypeAlias = Literal["ACCOUNT_DATA_PROTECTION"]
-IntegrationStatus: TypeAlias = Literal["PROVISIONING", "ACTIVE", "FAILED"]
-IntegrationType: TypeAlias = Literal["OPENSEARCH"]
-ListAggregateLogGroupSummariesGroupBy: TypeAlias = Literal["DATA_SOURCE_NAME_TYPE_AND_FORMAT", "DATA_SOURCE_NAME_AND_TYPE"]
 LogGroupClass: TypeAlias = Literal["STANDARD", "INFREQUENT_ACCESS", "DELIVERY", "ESSENTIALS"]
-OCSFVersion: TypeAlias = Literal["V1.1", "V1.5"]
-OpenSearchResourceStatusType: TypeAlias = Literal["ACTIVE", "NOT_FOUND", "ERROR"]
 OrderBy: TypeAlias = Literal["LogStreamName", "LastEventTime"]
-OutputFormat: TypeAlias = Literal["json", "plain", "w3c", "raw", "parquet"]
 PolicyScope: TypeAlias = Literal["ACCOUNT", "RESOURCE"]
-PolicyType: TypeAlias = Literal[
-    "DATA_PROTECTION_POLICY", "SUBSCRIPTION_FILTER_POLICY", "FIELD_INDEX_POLICY", "TRANSFORMER_POLICY", "METRIC_EXTRACTION_POLICY",
-    "RETENTION_POLICY"
-]
 QueryLanguage: TypeAlias = Literal["CWLI", "SQL", "PPL"]
 QueryStatus: TypeAlias = Literal["Scheduled", "Running", "Complete", "Failed", "Cancelled", "Timeout", "Unknown"]
-S3TableIntegrationSourceStatus: TypeAlias = Literal["ACTIVE", "UNHEALTHY", "FAILED", "DATA_SOURCE_DELETE_IN_PROGRESS"]
-ScheduleType: TypeAlias = Literal["CUSTOMER_MANAGED", "AWS_MANAGED"]
-ScheduledQueryDestinationType: TypeAlias = Literal["S3", "LOOKUP_TABLE"]
-ScheduledQueryState: TypeAlias = Literal["ENABLED", "DISABLED"]
-Scope: TypeAlias = Literal["ALL"]
 StandardUnit: TypeAlias = Literal[
     "Seconds", "Microseconds", "Milliseconds", "Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes", "Bits", "Kilobits", "Megabits",
     "Gigabits", "Terabits", "Percent", "Count", "Bytes/Second", "Kilobytes/Second", "Megabytes/Second", "Gigabytes/Second",
     "Terabytes/Second", "Bits/Second", "Kilobits/Second", "Megabits/Second", "Gigabits/Second", "Terabits/Second", "Count/Second", "None"
 ]
-State: TypeAlias = Literal["Active", "Suppressed", "Baseline"]
-StorageTier: TypeAlias = Literal["STANDARD", "INTELLIGENT_TIERING"]
-SuppressionState: TypeAlias = Literal["SUPPRESSED", "UNSUPPRESSED"]
-SuppressionType: TypeAlias = Literal["LIMITED", "INFINITE"]
-SuppressionUnit: TypeAlias = Literal["SECONDS", "MINUTES", "HOURS"]
-SyslogSourceType: TypeAlias = Literal["VPCE"]
-Type: TypeAlias = Literal["boolean", "integer", "double", "string"]
 
 # Structures
-
-
-class AccountPolicy(Struct, kw_only=True, rename="camel"):
-    policy_name: str | None = None
-    policy_document: str | None = None
-    last_updated_time: TimestampShape | None = None
-    policy_type: PolicyType | None = None
-    scope: Scope | None = None
-    selection_criteria: str | None = None
-    account_id: AccountId | None = None
-
-
-class AddKeyEntry(Struct, kw_only=True, rename="camel"):
-    key: Key
-    value: AddKeyValue
-    overwrite_if_exists: bool | None = None
-
-
-class AddKeys(Struct, kw_only=True):
-    entries: AddKeyEntries
-
-
-class AggregateLogGroupSummary(Struct, kw_only=True, rename="camel"):
-    log_group_count: Int32 | None = None
-    grouping_identifiers: list[GroupingIdentifier] | None = None
-
-
-class Anomaly(Struct, kw_only=True, rename="camel"):
-    anomaly_id: AnomalyId
-    pattern_id: PatternId
-    anomaly_detector_arn: AnomalyDetectorArn
-    pattern_string: PatternString
-    pattern_regex: PatternRegex | None = None
-    priority: Priority | None = None
-    first_seen: EpochMillis
-    last_seen: EpochMillis
-    description: Description
-    active: bool
-    state: State
-    histogram: dict[Time, Int64]
-    log_samples: list[LogEvent]
-    pattern_tokens: list[PatternToken]
-    log_group_arn_list: list[LogGroupArn]
-    suppressed: bool | None = None
-    suppressed_date: EpochMillis | None = None
-    suppressed_until: EpochMillis | None = None
-    is_pattern_level_suppression: bool | None = None
-
-
-class AnomalyDetector(Struct, kw_only=True, rename="camel"):
-    anomaly_detector_arn: AnomalyDetectorArn | None = None
-    detector_name: DetectorName | None = None
-    log_group_arn_list: list[LogGroupArn] | None = None
-    evaluation_frequency: EvaluationFrequency | None = None
-    filter_pattern: FilterPattern | None = None
-    anomaly_detector_status: AnomalyDetectorStatus | None = None
-    kms_key_id: KmsKeyId | None = None
-    creation_time_stamp: EpochMillis | None = None
-    last_modified_time_stamp: EpochMillis | None = None
-    anomaly_visibility_time: AnomalyVisibilityTime | None = None
-
-
-class CSV(Struct, kw_only=True, rename="camel"):
-    quote_character: QuoteCharacter | None = None
-    delimiter: Delimiter | None = None
-    columns: Columns | None = None
-    source: Source | None = None
-    destination: DestinationField | None = None
-
-
-class ConfigurationTemplate(Struct, kw_only=True, rename="camel"):
-    service: Service | None = None
-    log_type: LogType | None = None
-    resource_type: ResourceType | None = None
-    delivery_destination_type: DeliveryDestinationType | None = None
-    default_delivery_config_values: ConfigurationTemplateDeliveryConfigValues | None = None
-    allowed_fields: list[RecordField] | None = None
-    allowed_output_formats: list[OutputFormat] | None = None
-    allowed_action_for_allow_vended_logs_delivery_for_resource: str | None = None
-    allowed_field_delimiters: list[FieldDelimiter] | None = None
-    allowed_suffix_path_fields: RecordFields | None = None
-    delivery_source_configuration: list[DeliverySourceConfigurationSchema] | None = None
-    s3_tables_integration: S3TablesIntegration | None = None
-
-
-class ConfigurationTemplateDeliveryConfigValues(Struct, kw_only=True, rename="camel"):
-    record_fields: RecordFields | None = None
-    field_delimiter: FieldDelimiter | None = None
-    s3_delivery_configuration: S3DeliveryConfiguration | None = None
-
-
-class CopyValue(Struct, kw_only=True):
-    entries: CopyValueEntries
-
-
-class CopyValueEntry(Struct, kw_only=True, rename="camel"):
-    source: Source
-    target: Target
-    overwrite_if_exists: bool | None = None
-
-
-class DataSource(Struct, kw_only=True):
-    name: str
-    type: str | None = None
 
 
 class DataSourceFilter(Struct, kw_only=True):
     name: str
     type: str | None = None
-
-
-class DateTimeConverter(Struct, kw_only=True, rename="camel"):
-    source: Source
-    target: Target
-    target_format: TargetFormat | None = None
-    match_patterns: MatchPatterns
-    source_timezone: SourceTimezone | None = None
-    target_timezone: TargetTimezone | None = None
-    locale: Locale | None = None
-
-
-class DeleteKeys(Struct, kw_only=True, rename="camel"):
-    with_keys: DeleteWithKeys
-
-
-class Delivery(Struct, kw_only=True, rename="camel"):
-    id: DeliveryId | None = None
-    arn: str | None = None
-    delivery_source_name: DeliverySourceName | None = None
-    delivery_destination_arn: str | None = None
-    delivery_destination_type: DeliveryDestinationType | None = None
-    record_fields: RecordFields | None = None
-    field_delimiter: FieldDelimiter | None = None
-    s3_delivery_configuration: S3DeliveryConfiguration | None = None
-    tags: Tags | None = None
-
-
-class DeliveryDestination(Struct, kw_only=True, rename="camel"):
-    name: DeliveryDestinationName | None = None
-    arn: str | None = None
-    delivery_destination_type: DeliveryDestinationType | None = None
-    output_format: OutputFormat | None = None
-    delivery_destination_configuration: DeliveryDestinationConfiguration | None = None
-    role_arn: str | None = None
-    tags: Tags | None = None
-
-
-class DeliveryDestinationConfiguration(Struct, kw_only=True, rename="camel"):
-    destination_resource_arn: str
-
-
-class DeliverySource(Struct, kw_only=True, rename="camel"):
-    name: DeliverySourceName | None = None
-    arn: str | None = None
-    resource_arns: list[str] | None = None
-    service: Service | None = None
-    log_type: LogType | None = None
-    tags: Tags | None = None
-    delivery_source_configuration: dict[DeliverySourceConfigurationKey, DeliverySourceConfigurationValue] | None = None
-    status: DeliverySourceStatus | None = None
-    status_reason: DeliverySourceStatusReason | None = None
-
-
-class DeliverySourceConfigurationSchema(Struct, kw_only=True, rename="camel"):
-    key_name: DeliverySourceConfigurationSchemaField
-    value_type: DeliverySourceConfigurationSchemaValueType
-    default_value: DeliverySourceConfigurationSchemaField
-    supported_values: list[DeliverySourceConfigurationSchemaField] | None = None
-    min_value: float | None = None
-    max_value: float | None = None
 
 
 class Destination(Struct, kw_only=True, rename="camel"):
@@ -434,59 +129,9 @@ class Destination(Struct, kw_only=True, rename="camel"):
     creation_time: TimestampShape | None = None
 
 
-class DestinationConfiguration(Struct, kw_only=True, rename="camel"):
-    s3_configuration: S3Configuration | None = None
-    lookup_table_configuration: LookupTableConfiguration | None = None
-
-
-class DryRunResult(Struct, kw_only=True, rename="camel"):
-    total_matched_log_groups: DryRunCount | None = None
-    increased_retention_log_group_count: DryRunCount | None = None
-    decreased_retention_log_group_count: DryRunCount | None = None
-    unchanged_retention_log_group_count: DryRunCount | None = None
-    failed_analysis_count: DryRunCount | None = None
-    top_log_groups_impacted: list[LogGroupImpact] | None = None
-
-
 class Entity(Struct, kw_only=True, rename="camel"):
     key_attributes: EntityKeyAttributes | None = None
     attributes: EntityAttributes | None = None
-
-
-class ExportTask(Struct, kw_only=True, rename="camel"):
-    task_id: ExportTaskId | None = None
-    task_name: ExportTaskName | None = None
-    log_group_name: LogGroupName | None = None
-    from_: TimestampShape | None = None
-    to: TimestampShape | None = None
-    destination: ExportDestinationBucket | None = None
-    destination_prefix: str | None = None
-    status: ExportTaskStatus | None = None
-    execution_info: ExportTaskExecutionInfo | None = None
-
-
-class ExportTaskExecutionInfo(Struct, kw_only=True, rename="camel"):
-    creation_time: TimestampShape | None = None
-    completion_time: TimestampShape | None = None
-
-
-class ExportTaskStatus(Struct, kw_only=True):
-    code: ExportTaskStatusCode | None = None
-    message: str | None = None
-
-
-class FieldIndex(Struct, kw_only=True, rename="camel"):
-    log_group_identifier: LogGroupIdentifier | None = None
-    field_index_name: FieldIndexName | None = None
-    last_scan_time: TimestampShape | None = None
-    first_event_time: TimestampShape | None = None
-    last_event_time: TimestampShape | None = None
-    type: IndexType | None = None
-    index_category: IndexCategory | None = None
-
-
-class FieldsData(Struct, kw_only=True):
-    data: bytes | None = None
 
 
 class FilteredLogEvent(Struct, kw_only=True, rename="camel"):
@@ -497,77 +142,9 @@ class FilteredLogEvent(Struct, kw_only=True, rename="camel"):
     event_id: str | None = None
 
 
-class GetLogObjectResponseStream(Struct, kw_only=True):
-    fields: FieldsData | None = None
-
-
-class Grok(Struct, kw_only=True):
-    source: Source | None = None
-    match: GrokMatch
-
-
-class GroupingIdentifier(Struct, kw_only=True):
-    key: str | None = None
-    value: str | None = None
-
-
-class Import(Struct, kw_only=True, rename="camel"):
-    import_id: ImportId | None = None
-    import_source_arn: str | None = None
-    import_status: ImportStatus | None = None
-    import_destination_arn: str | None = None
-    import_statistics: ImportStatistics | None = None
-    import_filter: ImportFilter | None = None
-    creation_time: TimestampShape | None = None
-    last_updated_time: TimestampShape | None = None
-    error_message: str | None = None
-
-
-class ImportBatch(Struct, kw_only=True, rename="camel"):
-    batch_id: BatchId
-    status: ImportStatus
-    error_message: str | None = None
-
-
-class ImportFilter(Struct, kw_only=True, rename="camel"):
-    start_event_time: TimestampShape | None = None
-    end_event_time: TimestampShape | None = None
-
-
-class ImportStatistics(Struct, kw_only=True, rename="camel"):
-    bytes_imported: StoredBytes | None = None
-
-
-class IndexPolicy(Struct, kw_only=True, rename="camel"):
-    log_group_identifier: LogGroupIdentifier | None = None
-    last_update_time: TimestampShape | None = None
-    policy_document: PolicyDocument | None = None
-    policy_name: str | None = None
-    source: IndexSource | None = None
-
-
 class InputLogEvent(Struct, kw_only=True):
     timestamp: TimestampShape
     message: EventMessage
-
-
-class IntegrationDetails(Struct, kw_only=True, rename="camel"):
-    open_search_integration_details: OpenSearchIntegrationDetails | None = None
-
-
-class IntegrationSummary(Struct, kw_only=True, rename="camel"):
-    integration_name: IntegrationName | None = None
-    integration_type: IntegrationType | None = None
-    integration_status: IntegrationStatus | None = None
-
-
-class ListToMap(Struct, kw_only=True, rename="camel"):
-    source: Source
-    key: Key
-    value_key: ValueKey | None = None
-    target: Target | None = None
-    flatten: bool | None = None
-    flattened_element: FlattenedElement | None = None
 
 
 class LiveTailSessionLogEvent(Struct, kw_only=True, rename="camel"):
@@ -596,22 +173,6 @@ class LiveTailSessionUpdate(Struct, kw_only=True, rename="camel"):
     session_results: list[LiveTailSessionLogEvent] | None = None
 
 
-class LogEvent(Struct, kw_only=True):
-    timestamp: TimestampShape | None = None
-    message: EventMessage | None = None
-
-
-class LogFieldType(Struct, kw_only=True):
-    type: str | None = None
-    element: LogFieldType | None = None
-    fields: list[LogFieldsListItem] | None = None
-
-
-class LogFieldsListItem(Struct, kw_only=True, rename="camel"):
-    log_field_name: LogFieldName | None = None
-    log_field_type: LogFieldType | None = None
-
-
 class LogGroup(Struct, kw_only=True, rename="camel"):
     log_group_name: LogGroupName | None = None
     creation_time: TimestampShape | None = None
@@ -634,13 +195,6 @@ class LogGroupField(Struct, kw_only=True):
     percent: Percentage | None = None
 
 
-class LogGroupImpact(Struct, kw_only=True, rename="camel"):
-    log_group_name: LogGroupName | None = None
-    current_retention: RetentionValue | None = None
-    proposed_retention: RetentionValue | None = None
-    stored_bytes: StoredBytes | None = None
-
-
 class LogGroupSummary(Struct, kw_only=True, rename="camel"):
     log_group_name: LogGroupName | None = None
     log_group_arn: str | None = None
@@ -656,29 +210,6 @@ class LogStream(Struct, kw_only=True, rename="camel"):
     upload_sequence_token: SequenceToken | None = None
     arn: str | None = None
     stored_bytes: StoredBytes | None = None
-
-
-class LookupTable(Struct, kw_only=True, rename="camel"):
-    lookup_table_arn: str | None = None
-    lookup_table_name: LookupTableName | None = None
-    description: LookupTableDescription | None = None
-    table_fields: list[str] | None = None
-    records_count: RecordsCount | None = None
-    size_bytes: StoredBytes | None = None
-    last_updated_time: TimestampShape | None = None
-    kms_key_id: KmsKeyId | None = None
-
-
-class LookupTableConfiguration(Struct, kw_only=True, rename="camel"):
-    table_name: LookupTableName
-    role_arn: RoleArn
-    description: LookupTableDescription | None = None
-    kms_key_id: KmsKeyId | None = None
-    tags: Tags | None = None
-
-
-class LowerCaseString(Struct, kw_only=True, rename="camel"):
-    with_keys: LowerCaseStringWithKeys
 
 
 class MetricFilter(Struct, kw_only=True, rename="camel"):
@@ -707,167 +238,10 @@ class MetricTransformation(Struct, kw_only=True, rename="camel"):
     unit: StandardUnit | None = None
 
 
-class MoveKeyEntry(Struct, kw_only=True, rename="camel"):
-    source: Source
-    target: Target
-    overwrite_if_exists: bool | None = None
-
-
-class MoveKeys(Struct, kw_only=True):
-    entries: MoveKeyEntries
-
-
-class OpenSearchApplication(Struct, kw_only=True, rename="camel"):
-    application_endpoint: OpenSearchApplicationEndpoint | None = None
-    application_arn: str | None = None
-    application_id: OpenSearchApplicationId | None = None
-    status: OpenSearchResourceStatus | None = None
-
-
-class OpenSearchCollection(Struct, kw_only=True, rename="camel"):
-    collection_endpoint: OpenSearchCollectionEndpoint | None = None
-    collection_arn: str | None = None
-    status: OpenSearchResourceStatus | None = None
-
-
-class OpenSearchDataAccessPolicy(Struct, kw_only=True, rename="camel"):
-    policy_name: OpenSearchPolicyName | None = None
-    status: OpenSearchResourceStatus | None = None
-
-
-class OpenSearchDataSource(Struct, kw_only=True, rename="camel"):
-    data_source_name: OpenSearchDataSourceName | None = None
-    status: OpenSearchResourceStatus | None = None
-
-
-class OpenSearchEncryptionPolicy(Struct, kw_only=True, rename="camel"):
-    policy_name: OpenSearchPolicyName | None = None
-    status: OpenSearchResourceStatus | None = None
-
-
-class OpenSearchIntegrationDetails(Struct, kw_only=True, rename="camel"):
-    data_source: OpenSearchDataSource | None = None
-    application: OpenSearchApplication | None = None
-    collection: OpenSearchCollection | None = None
-    workspace: OpenSearchWorkspace | None = None
-    encryption_policy: OpenSearchEncryptionPolicy | None = None
-    network_policy: OpenSearchNetworkPolicy | None = None
-    access_policy: OpenSearchDataAccessPolicy | None = None
-    lifecycle_policy: OpenSearchLifecyclePolicy | None = None
-
-
-class OpenSearchLifecyclePolicy(Struct, kw_only=True, rename="camel"):
-    policy_name: OpenSearchPolicyName | None = None
-    status: OpenSearchResourceStatus | None = None
-
-
-class OpenSearchNetworkPolicy(Struct, kw_only=True, rename="camel"):
-    policy_name: OpenSearchPolicyName | None = None
-    status: OpenSearchResourceStatus | None = None
-
-
-class OpenSearchResourceConfig(Struct, kw_only=True, rename="camel"):
-    kms_key_arn: str | None = None
-    data_source_role_arn: str
-    dashboard_viewer_principals: list[str]
-    application_arn: str | None = None
-    retention_days: CollectionRetentionDays
-
-
-class OpenSearchResourceStatus(Struct, kw_only=True, rename="camel"):
-    status: OpenSearchResourceStatusType | None = None
-    status_message: IntegrationStatusMessage | None = None
-
-
-class OpenSearchWorkspace(Struct, kw_only=True, rename="camel"):
-    workspace_id: OpenSearchWorkspaceId | None = None
-    status: OpenSearchResourceStatus | None = None
-
-
 class OutputLogEvent(Struct, kw_only=True, rename="camel"):
     timestamp: TimestampShape | None = None
     message: EventMessage | None = None
     ingestion_time: TimestampShape | None = None
-
-
-class ParseCloudfront(Struct, kw_only=True):
-    source: Source | None = None
-
-
-class ParseJSON(Struct, kw_only=True):
-    source: Source | None = None
-    destination: DestinationField | None = None
-
-
-class ParseKeyValue(Struct, kw_only=True, rename="camel"):
-    source: Source | None = None
-    destination: DestinationField | None = None
-    field_delimiter: ParserFieldDelimiter | None = None
-    key_value_delimiter: KeyValueDelimiter | None = None
-    key_prefix: KeyPrefix | None = None
-    non_match_value: NonMatchValue | None = None
-    overwrite_if_exists: bool | None = None
-
-
-class ParsePostgres(Struct, kw_only=True):
-    source: Source | None = None
-
-
-class ParseRoute53(Struct, kw_only=True):
-    source: Source | None = None
-
-
-class ParseToOCSF(Struct, kw_only=True, rename="camel"):
-    source: Source | None = None
-    event_source: EventSource
-    ocsf_version: OCSFVersion
-    mapping_version: MappingVersion | None = None
-
-
-class ParseVPC(Struct, kw_only=True):
-    source: Source | None = None
-
-
-class ParseWAF(Struct, kw_only=True):
-    source: Source | None = None
-
-
-class PatternToken(Struct, kw_only=True, rename="camel"):
-    dynamic_token_position: Int32 | None = None
-    is_dynamic: bool | None = None
-    token_string: TokenString | None = None
-    enumerations: dict[TokenString, Int64] | None = None
-    inferred_token_name: InferredTokenName | None = None
-
-
-class Policy(Struct, kw_only=True, rename="camel"):
-    delivery_destination_policy: DeliveryDestinationPolicy | None = None
-
-
-class Processor(Struct, kw_only=True, rename="camel"):
-    add_keys: AddKeys | None = None
-    copy_value: CopyValue | None = None
-    csv: CSV | None = None
-    date_time_converter: DateTimeConverter | None = None
-    delete_keys: DeleteKeys | None = None
-    grok: Grok | None = None
-    list_to_map: ListToMap | None = None
-    lower_case_string: LowerCaseString | None = None
-    move_keys: MoveKeys | None = None
-    parse_cloudfront: ParseCloudfront | None = None
-    parse_json: ParseJSON | None = field(default=None, name="parseJSON")
-    parse_key_value: ParseKeyValue | None = None
-    parse_route53: ParseRoute53 | None = None
-    parse_to_ocsf: ParseToOCSF | None = field(default=None, name="parseToOCSF")
-    parse_postgres: ParsePostgres | None = None
-    parse_vpc: ParseVPC | None = field(default=None, name="parseVPC")
-    parse_waf: ParseWAF | None = field(default=None, name="parseWAF")
-    rename_keys: RenameKeys | None = None
-    split_string: SplitString | None = None
-    substitute_string: SubstituteString | None = None
-    trim_string: TrimString | None = None
-    type_converter: TypeConverter | None = None
-    upper_case_string: UpperCaseString | None = None
 
 
 class QueryCompileError(Struct, kw_only=True):
@@ -918,11 +292,6 @@ class QueryStatistics(Struct, kw_only=True, rename="camel"):
     result_count: float | None = None
 
 
-class RecordField(Struct, kw_only=True):
-    name: FieldHeader | None = None
-    mandatory: bool | None = None
-
-
 class RejectedEntityInfo(Struct, kw_only=True, rename="camel"):
     error_type: EntityRejectionErrorType
 
@@ -931,20 +300,6 @@ class RejectedLogEventsInfo(Struct, kw_only=True, rename="camel"):
     too_new_log_event_start_index: Int32 | None = None
     too_old_log_event_end_index: Int32 | None = None
     expired_log_event_end_index: Int32 | None = None
-
-
-class RenameKeyEntry(Struct, kw_only=True, rename="camel"):
-    key: Key
-    rename_to: RenameTo
-    overwrite_if_exists: bool | None = None
-
-
-class RenameKeys(Struct, kw_only=True):
-    entries: RenameKeyEntries
-
-
-class ResourceConfig(Struct, kw_only=True, rename="camel"):
-    open_search_resource_config: OpenSearchResourceConfig | None = None
 
 
 class ResourcePolicy(Struct, kw_only=True, rename="camel"):
@@ -961,66 +316,9 @@ class ResultField(Struct, kw_only=True):
     value: str | None = None
 
 
-class S3Configuration(Struct, kw_only=True, rename="camel"):
-    destination_identifier: S3Uri
-    role_arn: RoleArn
-    owner_account_id: AccountId | None = None
-    kms_key_id: KmsKeyId | None = None
-
-
-class S3DeliveryConfiguration(Struct, kw_only=True, rename="camel"):
-    suffix_path: DeliverySuffixPath | None = None
-    enable_hive_compatible_path: bool | None = None
-
-
-class S3TableIntegrationSource(Struct, kw_only=True, rename="camel"):
-    identifier: S3TableIntegrationSourceIdentifier | None = None
-    data_source: DataSource | None = None
-    status: S3TableIntegrationSourceStatus | None = None
-    status_reason: S3TableIntegrationSourceStatusReason | None = None
-    created_time_stamp: TimestampShape | None = None
-    parent_source_identifier: S3TableIntegrationSourceIdentifier | None = None
-
-
-class S3TablesIntegration(Struct, kw_only=True, rename="camel"):
-    datasource_name: S3TablesDatasourceName | None = None
-    datasource_type: S3TablesDatasourceType | None = None
-
-
-class ScheduledQueryDestination(Struct, kw_only=True, rename="camel"):
-    destination_type: ScheduledQueryDestinationType | None = None
-    destination_identifier: str | None = None
-    status: ActionStatus | None = None
-    processed_identifier: str | None = None
-    error_message: str | None = None
-
-
-class ScheduledQuerySummary(Struct, kw_only=True, rename="camel"):
-    scheduled_query_arn: str | None = None
-    name: ScheduledQueryName | None = None
-    state: ScheduledQueryState | None = None
-    schedule_type: ScheduleType | None = None
-    last_triggered_time: TimestampShape | None = None
-    last_execution_status: ExecutionStatus | None = None
-    schedule_expression: ScheduleExpression | None = None
-    timezone: ScheduleTimezone | None = None
-    destination_configuration: DestinationConfiguration | None = None
-    creation_time: TimestampShape | None = None
-    last_updated_time: TimestampShape | None = None
-
-
 class SearchedLogStream(Struct, kw_only=True, rename="camel"):
     log_stream_name: LogStreamName | None = None
     searched_completely: bool | None = None
-
-
-class SplitString(Struct, kw_only=True):
-    entries: SplitStringEntries
-
-
-class SplitStringEntry(Struct, kw_only=True):
-    source: Source
-    delimiter: SplitStringDelimiter
 
 
 class StartLiveTailResponseStream(Struct, kw_only=True, rename="camel"):
@@ -1041,224 +339,32 @@ class SubscriptionFilter(Struct, kw_only=True, rename="camel"):
     emit_system_fields: list[str] | None = None
 
 
-class SubstituteString(Struct, kw_only=True):
-    entries: SubstituteStringEntries
-
-
-class SubstituteStringEntry(Struct, kw_only=True, rename="camel"):
-    source: Source
-    from_: FromKey
-    to: ToKey
-
-
-class SuppressionPeriod(Struct, kw_only=True, rename="camel"):
-    value: Int32 | None = None
-    suppression_unit: SuppressionUnit | None = None
-
-
-class SyslogConfiguration(Struct, kw_only=True, rename="camel"):
-    log_group_arn: LogGroupArn | None = None
-    source_type: SyslogSourceType | None = None
-    vpc_endpoint_id: VpcEndpointId | None = None
-    created_at: TimestampShape | None = None
-
-
 class TagFilter(Struct, kw_only=True):
     key: TagFilterKey
     values: TagFilterValues | None = None
 
 
-class TransformedLogRecord(Struct, kw_only=True, rename="camel"):
-    event_number: Int64 | None = None
-    event_message: EventMessage | None = None
-    transformed_event_message: TransformedEventMessage | None = None
-
-
-class TriggerHistoryRecord(Struct, kw_only=True, rename="camel"):
-    query_id: QueryId | None = None
-    execution_status: ExecutionStatus | None = None
-    triggered_timestamp: TimestampShape | None = None
-    error_message: str | None = None
-    destinations: list[ScheduledQueryDestination] | None = None
-
-
-class TrimString(Struct, kw_only=True, rename="camel"):
-    with_keys: TrimStringWithKeys
-
-
-class TypeConverter(Struct, kw_only=True):
-    entries: TypeConverterEntries
-
-
-class TypeConverterEntry(Struct, kw_only=True):
-    key: Key
-    type: Type
-
-
-class UpperCaseString(Struct, kw_only=True, rename="camel"):
-    with_keys: UpperCaseStringWithKeys
-
-
 # Constrained collections
 
 AccountIds: TypeAlias = Annotated[list[AccountId], Meta(max_length=20)]
-AddKeyEntries: TypeAlias = Annotated[list[AddKeyEntry], Meta(min_length=1, max_length=5)]
-Columns: TypeAlias = Annotated[list[Column], Meta(max_length=100)]
-CopyValueEntries: TypeAlias = Annotated[list[CopyValueEntry], Meta(min_length=1, max_length=5)]
 DataSourceFilters: TypeAlias = Annotated[list[DataSourceFilter], Meta(min_length=1, max_length=5)]
-DeleteWithKeys: TypeAlias = Annotated[list[WithKey], Meta(min_length=1, max_length=5)]
-DeliveryDestinationNames: TypeAlias = Annotated[list[DeliveryDestinationName], Meta(min_length=1, max_length=20)]
-DeliveryDestinationTypes: TypeAlias = Annotated[list[DeliveryDestinationType], Meta(min_length=1, max_length=4)]
-DeliverySourceNames: TypeAlias = Annotated[list[DeliverySourceName], Meta(min_length=1, max_length=20)]
-DescribeFieldIndexesLogGroupIdentifiers: TypeAlias = Annotated[list[LogGroupIdentifier], Meta(min_length=1, max_length=100)]
-DescribeIndexPoliciesLogGroupIdentifiers: TypeAlias = Annotated[list[LogGroupIdentifier], Meta(min_length=1, max_length=1)]
 DescribeLogGroupsLogGroupIdentifiers: TypeAlias = Annotated[list[LogGroupIdentifier], Meta(min_length=1, max_length=50)]
 EntityAttributes: TypeAlias = Annotated[dict[EntityAttributesKey, EntityAttributesValue], Meta(max_length=10)]
 EntityKeyAttributes: TypeAlias = Annotated[dict[EntityKeyAttributesKey, EntityKeyAttributesValue], Meta(min_length=2, max_length=4)]
 FieldIndexNames: TypeAlias = Annotated[list[FieldIndexName], Meta(min_length=1, max_length=20)]
-FilterResourceArns: TypeAlias = Annotated[list[str], Meta(min_length=1, max_length=20)]
-IndexCategories: TypeAlias = Annotated[list[IndexCategory], Meta(max_length=4)]
 InputLogEvents: TypeAlias = Annotated[list[InputLogEvent], Meta(min_length=1, max_length=10000)]
 InputLogStreamNames: TypeAlias = Annotated[list[LogStreamName], Meta(min_length=1, max_length=100)]
-LogTypes: TypeAlias = Annotated[list[LogType], Meta(min_length=1, max_length=10)]
-LowerCaseStringWithKeys: TypeAlias = Annotated[list[WithKey], Meta(min_length=1, max_length=10)]
-MatchPatterns: TypeAlias = Annotated[list[MatchPattern], Meta(min_length=1, max_length=5)]
 MetricTransformations: TypeAlias = Annotated[list[MetricTransformation], Meta(min_length=1, max_length=1)]
-MoveKeyEntries: TypeAlias = Annotated[list[MoveKeyEntry], Meta(min_length=1, max_length=5)]
-Processors: TypeAlias = Annotated[list[Processor], Meta(min_length=1, max_length=20)]
 QueryParameterList: TypeAlias = Annotated[list[QueryParameter], Meta(max_length=20)]
-RecordFields: TypeAlias = Annotated[list[FieldHeader], Meta(max_length=128)]
-RenameKeyEntries: TypeAlias = Annotated[list[RenameKeyEntry], Meta(min_length=1, max_length=5)]
-ResourceTypes: TypeAlias = Annotated[list[ResourceType], Meta(min_length=1, max_length=10)]
-ScheduledQueryLogGroupIdentifiers: TypeAlias = Annotated[list[LogGroupIdentifier], Meta(min_length=1, max_length=50)]
-SplitStringEntries: TypeAlias = Annotated[list[SplitStringEntry], Meta(min_length=1, max_length=10)]
 StartLiveTailLogGroupIdentifiers: TypeAlias = Annotated[list[LogGroupIdentifier], Meta(min_length=1, max_length=10)]
-SubstituteStringEntries: TypeAlias = Annotated[list[SubstituteStringEntry], Meta(min_length=1, max_length=10)]
 TagFilterValues: TypeAlias = Annotated[list[TagFilterValue], Meta(max_length=5)]
 TagFilters: TypeAlias = Annotated[list[TagFilter], Meta(min_length=1, max_length=5)]
 TagKeyList: TypeAlias = Annotated[list[TagKey], Meta(max_length=50)]
 TagList: TypeAlias = Annotated[list[TagKey], Meta(min_length=1)]
 Tags: TypeAlias = Annotated[dict[TagKey, TagValue], Meta(min_length=1, max_length=50)]
 TestEventMessages: TypeAlias = Annotated[list[EventMessage], Meta(min_length=1, max_length=50)]
-TrimStringWithKeys: TypeAlias = Annotated[list[WithKey], Meta(min_length=1, max_length=10)]
-TypeConverterEntries: TypeAlias = Annotated[list[TypeConverterEntry], Meta(min_length=1, max_length=5)]
-UpperCaseStringWithKeys: TypeAlias = Annotated[list[WithKey], Meta(min_length=1, max_length=10)]
 
 # Operations
-
-
-# AssociateKmsKey answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException, ServiceUnavailableException.
-class AssociateKmsKeyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:AssociateKmsKey"
-    log_group_name: LogGroupName | None = None
-    kms_key_id: KmsKeyId
-    resource_identifier: ResourceIdentifier | None = None
-
-
-class AssociateKmsKeyResponse(Response):
-    pass
-
-
-# AssociateSourceToS3TableIntegration answers AccessDeniedException, InternalServerException, ResourceNotFoundException,
-#     ThrottlingException, ValidationException.
-class AssociateSourceToS3TableIntegrationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:AssociateSourceToS3TableIntegration"
-    integration_arn: str
-    data_source: DataSource
-
-
-class AssociateSourceToS3TableIntegrationResponse(Response, kw_only=True):
-    identifier: S3TableIntegrationSourceIdentifier | None = None
-
-
-# CancelExportTask answers InvalidOperationException, InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
-class CancelExportTaskRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:CancelExportTask"
-    task_id: ExportTaskId
-
-
-class CancelExportTaskResponse(Response):
-    pass
-
-
-# CancelImportTask answers AccessDeniedException, InvalidOperationException, InvalidParameterException, ResourceNotFoundException,
-#     ThrottlingException.
-class CancelImportTaskRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:CancelImportTask"
-    import_id: ImportId
-
-
-class CancelImportTaskResponse(Response, kw_only=True, rename="camel"):
-    import_id: ImportId | None = None
-    import_statistics: ImportStatistics | None = None
-    import_status: ImportStatus | None = None
-    creation_time: TimestampShape | None = None
-    last_updated_time: TimestampShape | None = None
-
-
-# CreateDelivery answers AccessDeniedException, ConflictException, ResourceNotFoundException, ServiceQuotaExceededException,
-#     ServiceUnavailableException, ThrottlingException, ValidationException.
-class CreateDeliveryRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:CreateDelivery"
-    delivery_source_name: DeliverySourceName
-    delivery_destination_arn: str
-    record_fields: RecordFields | None = None
-    field_delimiter: FieldDelimiter | None = None
-    s3_delivery_configuration: S3DeliveryConfiguration | None = None
-    tags: Tags | None = None
-
-
-class CreateDeliveryResponse(Response, kw_only=True):
-    delivery: Delivery | None = None
-
-
-# CreateExportTask answers InvalidParameterException, LimitExceededException, OperationAbortedException, ResourceAlreadyExistsException,
-#     ResourceNotFoundException, ServiceUnavailableException.
-class CreateExportTaskRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:CreateExportTask"
-    task_name: ExportTaskName | None = None
-    log_group_name: LogGroupName
-    log_stream_name_prefix: LogStreamName | None = None
-    from_: TimestampShape
-    to: TimestampShape
-    destination: ExportDestinationBucket
-    destination_prefix: str | None = None
-
-
-class CreateExportTaskResponse(Response, kw_only=True, rename="camel"):
-    task_id: ExportTaskId | None = None
-
-
-# CreateImportTask answers AccessDeniedException, ConflictException, InvalidOperationException, InvalidParameterException,
-#     ResourceNotFoundException, ThrottlingException, ValidationException.
-class CreateImportTaskRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:CreateImportTask"
-    import_source_arn: str
-    import_role_arn: RoleArn
-    import_filter: ImportFilter | None = None
-
-
-class CreateImportTaskResponse(Response, kw_only=True, rename="camel"):
-    import_id: ImportId | None = None
-    import_destination_arn: str | None = None
-    creation_time: TimestampShape | None = None
-
-
-# CreateLogAnomalyDetector answers InvalidParameterException, LimitExceededException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class CreateLogAnomalyDetectorRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:CreateLogAnomalyDetector"
-    log_group_arn_list: list[LogGroupArn]
-    detector_name: DetectorName | None = None
-    evaluation_frequency: EvaluationFrequency | None = None
-    filter_pattern: FilterPattern | None = None
-    kms_key_id: DetectorKmsKeyArn | None = None
-    anomaly_visibility_time: AnomalyVisibilityTime | None = None
-    tags: Tags | None = None
-
-
-class CreateLogAnomalyDetectorResponse(Response, kw_only=True, rename="camel"):
-    anomaly_detector_arn: AnomalyDetectorArn | None = None
 
 
 # CreateLogGroup answers InvalidParameterException, LimitExceededException, OperationAbortedException, ResourceAlreadyExistsException,
@@ -1287,115 +393,6 @@ class CreateLogStreamResponse(Response):
     pass
 
 
-# CreateLookupTable answers AccessDeniedException, InvalidParameterException, LimitExceededException, ResourceAlreadyExistsException,
-#     ServiceUnavailableException, ValidationException.
-class CreateLookupTableRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:CreateLookupTable"
-    lookup_table_name: LookupTableName
-    description: LookupTableDescription | None = None
-    table_body: TableBody | None = None
-    query_id: QueryId | None = None
-    kms_key_id: KmsKeyId | None = None
-    tags: Tags | None = None
-
-
-class CreateLookupTableResponse(Response, kw_only=True, rename="camel"):
-    lookup_table_arn: str | None = None
-    created_at: TimestampShape | None = None
-
-
-# CreateScheduledQuery answers AccessDeniedException, ConflictException, InternalServerException, ResourceNotFoundException,
-#     ServiceQuotaExceededException, ThrottlingException, ValidationException.
-class CreateScheduledQueryRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:CreateScheduledQuery"
-    name: ScheduledQueryName
-    description: ScheduledQueryDescription | None = None
-    query_language: QueryLanguage
-    query_string: QueryString
-    log_group_identifiers: ScheduledQueryLogGroupIdentifiers | None = None
-    schedule_expression: ScheduleExpression
-    timezone: ScheduleTimezone | None = None
-    start_time_offset: Int64 | None = None
-    end_time_offset: Int64 | None = None
-    destination_configuration: DestinationConfiguration | None = None
-    schedule_start_time: TimestampShape | None = None
-    schedule_end_time: TimestampShape | None = None
-    execution_role_arn: RoleArn
-    state: ScheduledQueryState | None = None
-    tags: Tags | None = None
-
-
-class CreateScheduledQueryResponse(Response, kw_only=True, rename="camel"):
-    scheduled_query_arn: str | None = None
-    state: ScheduledQueryState | None = None
-
-
-# DeleteAccountPolicy answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException, ServiceUnavailableException.
-class DeleteAccountPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DeleteAccountPolicy"
-    policy_name: str
-    policy_type: PolicyType
-    dry_run: bool | None = None
-
-
-class DeleteAccountPolicyResponse(Response, kw_only=True, rename="camel"):
-    dry_run_result: DryRunResult | None = None
-
-
-# DeleteDataProtectionPolicy answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class DeleteDataProtectionPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DeleteDataProtectionPolicy"
-    log_group_identifier: LogGroupIdentifier
-
-
-class DeleteDataProtectionPolicyResponse(Response):
-    pass
-
-
-# DeleteDelivery answers ConflictException, ResourceNotFoundException, ServiceQuotaExceededException, ServiceUnavailableException,
-#     ThrottlingException, ValidationException.
-class DeleteDeliveryRequest(Request, kw_only=True):
-    operation: ClassVar[str] = "logs:DeleteDelivery"
-    id: DeliveryId
-
-
-class DeleteDeliveryResponse(Response):
-    pass
-
-
-# DeleteDeliveryDestination answers ConflictException, ResourceNotFoundException, ServiceQuotaExceededException,
-#     ServiceUnavailableException, ThrottlingException, ValidationException.
-class DeleteDeliveryDestinationRequest(Request, kw_only=True):
-    operation: ClassVar[str] = "logs:DeleteDeliveryDestination"
-    name: DeliveryDestinationName
-
-
-class DeleteDeliveryDestinationResponse(Response):
-    pass
-
-
-# DeleteDeliveryDestinationPolicy answers ConflictException, ResourceNotFoundException, ServiceUnavailableException, ValidationException.
-class DeleteDeliveryDestinationPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DeleteDeliveryDestinationPolicy"
-    delivery_destination_name: DeliveryDestinationName
-
-
-class DeleteDeliveryDestinationPolicyResponse(Response):
-    pass
-
-
-# DeleteDeliverySource answers ConflictException, ResourceNotFoundException, ServiceQuotaExceededException, ServiceUnavailableException,
-#     ThrottlingException, ValidationException.
-class DeleteDeliverySourceRequest(Request, kw_only=True):
-    operation: ClassVar[str] = "logs:DeleteDeliverySource"
-    name: DeliverySourceName
-
-
-class DeleteDeliverySourceResponse(Response):
-    pass
-
-
 # DeleteDestination answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException, ServiceUnavailableException.
 class DeleteDestinationRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "logs:DeleteDestination"
@@ -1403,39 +400,6 @@ class DeleteDestinationRequest(Request, kw_only=True, rename="camel"):
 
 
 class DeleteDestinationResponse(Response):
-    pass
-
-
-# DeleteIndexPolicy answers InvalidParameterException, LimitExceededException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class DeleteIndexPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DeleteIndexPolicy"
-    log_group_identifier: LogGroupIdentifier
-
-
-class DeleteIndexPolicyResponse(Response):
-    pass
-
-
-# DeleteIntegration answers InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException, ValidationException.
-class DeleteIntegrationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DeleteIntegration"
-    integration_name: IntegrationName
-    force: bool | None = None
-
-
-class DeleteIntegrationResponse(Response):
-    pass
-
-
-# DeleteLogAnomalyDetector answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class DeleteLogAnomalyDetectorRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DeleteLogAnomalyDetector"
-    anomaly_detector_arn: AnomalyDetectorArn
-
-
-class DeleteLogAnomalyDetectorResponse(Response):
     pass
 
 
@@ -1459,16 +423,6 @@ class DeleteLogStreamRequest(Request, kw_only=True, rename="camel"):
 
 
 class DeleteLogStreamResponse(Response):
-    pass
-
-
-# DeleteLookupTable answers AccessDeniedException, InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
-class DeleteLookupTableRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DeleteLookupTable"
-    lookup_table_arn: str
-
-
-class DeleteLookupTableResponse(Response):
     pass
 
 
@@ -1516,17 +470,6 @@ class DeleteRetentionPolicyResponse(Response):
     pass
 
 
-# DeleteScheduledQuery answers AccessDeniedException, InternalServerException, ResourceNotFoundException, ThrottlingException,
-#     ValidationException.
-class DeleteScheduledQueryRequest(Request, kw_only=True):
-    operation: ClassVar[str] = "logs:DeleteScheduledQuery"
-    identifier: ScheduledQueryIdentifier
-
-
-class DeleteScheduledQueryResponse(Response):
-    pass
-
-
 # DeleteSubscriptionFilter answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
 #     ServiceUnavailableException.
 class DeleteSubscriptionFilterRequest(Request, kw_only=True, rename="camel"):
@@ -1539,99 +482,6 @@ class DeleteSubscriptionFilterResponse(Response):
     pass
 
 
-# DeleteSyslogConfiguration answers AccessDeniedException, InvalidOperationException, InvalidParameterException, OperationAbortedException,
-#     ResourceNotFoundException, ServiceUnavailableException, ThrottlingException.
-class DeleteSyslogConfigurationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DeleteSyslogConfiguration"
-    log_group_identifier: LogGroupIdentifier
-    vpc_endpoint_id: VpcEndpointId | None = None
-
-
-class DeleteSyslogConfigurationResponse(Response):
-    pass
-
-
-# DeleteTransformer answers InvalidOperationException, InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class DeleteTransformerRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DeleteTransformer"
-    log_group_identifier: LogGroupIdentifier
-
-
-class DeleteTransformerResponse(Response):
-    pass
-
-
-# DescribeAccountPolicies answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class DescribeAccountPoliciesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeAccountPolicies"
-    policy_type: PolicyType
-    policy_name: str | None = None
-    account_identifiers: AccountIds | None = None
-    next_token: NextToken | None = None
-
-
-class DescribeAccountPoliciesResponse(Response, kw_only=True, rename="camel"):
-    account_policies: list[AccountPolicy] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeConfigurationTemplates answers ResourceNotFoundException, ServiceUnavailableException, ThrottlingException, ValidationException.
-class DescribeConfigurationTemplatesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeConfigurationTemplates"
-    service: Service | None = None
-    log_types: LogTypes | None = None
-    resource_types: ResourceTypes | None = None
-    delivery_destination_types: DeliveryDestinationTypes | None = None
-    next_token: NextToken | None = None
-    limit: DescribeLimit | None = None
-
-
-class DescribeConfigurationTemplatesResponse(Response, kw_only=True, rename="camel"):
-    configuration_templates: list[ConfigurationTemplate] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeDeliveries answers ServiceQuotaExceededException, ServiceUnavailableException, ThrottlingException, ValidationException.
-class DescribeDeliveriesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeDeliveries"
-    next_token: NextToken | None = None
-    limit: DescribeLimit | None = None
-    delivery_source_names: DeliverySourceNames | None = None
-
-
-class DescribeDeliveriesResponse(Response, kw_only=True, rename="camel"):
-    deliveries: list[Delivery] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeDeliveryDestinations answers ServiceQuotaExceededException, ServiceUnavailableException, ThrottlingException, ValidationException.
-class DescribeDeliveryDestinationsRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeDeliveryDestinations"
-    next_token: NextToken | None = None
-    limit: DescribeLimit | None = None
-    names: DeliveryDestinationNames | None = None
-
-
-class DescribeDeliveryDestinationsResponse(Response, kw_only=True, rename="camel"):
-    delivery_destinations: list[DeliveryDestination] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeDeliverySources answers ServiceQuotaExceededException, ServiceUnavailableException, ThrottlingException, ValidationException.
-class DescribeDeliverySourcesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeDeliverySources"
-    next_token: NextToken | None = None
-    limit: DescribeLimit | None = None
-    resource_arns: FilterResourceArns | None = None
-
-
-class DescribeDeliverySourcesResponse(Response, kw_only=True, rename="camel"):
-    delivery_sources: list[DeliverySource] | None = None
-    next_token: NextToken | None = None
-
-
 # DescribeDestinations answers InvalidParameterException, ServiceUnavailableException.
 class DescribeDestinationsRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "logs:DescribeDestinations"
@@ -1642,80 +492,6 @@ class DescribeDestinationsRequest(Request, kw_only=True, rename="camel"):
 
 class DescribeDestinationsResponse(Response, kw_only=True, rename="camel"):
     destinations: list[Destination] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeExportTasks answers InvalidParameterException, ServiceUnavailableException.
-class DescribeExportTasksRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeExportTasks"
-    task_id: ExportTaskId | None = None
-    status_code: ExportTaskStatusCode | None = None
-    next_token: NextToken | None = None
-    limit: DescribeLimit | None = None
-
-
-class DescribeExportTasksResponse(Response, kw_only=True, rename="camel"):
-    export_tasks: list[ExportTask] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeFieldIndexes answers InvalidParameterException, LimitExceededException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class DescribeFieldIndexesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeFieldIndexes"
-    log_group_identifiers: DescribeFieldIndexesLogGroupIdentifiers
-    index_categories: IndexCategories | None = None
-    next_token: NextToken | None = None
-
-
-class DescribeFieldIndexesResponse(Response, kw_only=True, rename="camel"):
-    field_indexes: list[FieldIndex] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeImportTaskBatches answers AccessDeniedException, InvalidOperationException, InvalidParameterException, ResourceNotFoundException,
-#     ThrottlingException.
-class DescribeImportTaskBatchesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeImportTaskBatches"
-    import_id: ImportId
-    batch_import_status: list[ImportStatus] | None = None
-    limit: DescribeLimit | None = None
-    next_token: NextToken | None = None
-
-
-class DescribeImportTaskBatchesResponse(Response, kw_only=True, rename="camel"):
-    import_source_arn: str | None = None
-    import_id: ImportId | None = None
-    import_batches: list[ImportBatch] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeImportTasks answers AccessDeniedException, InvalidOperationException, InvalidParameterException, ResourceNotFoundException,
-#     ThrottlingException.
-class DescribeImportTasksRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeImportTasks"
-    import_id: ImportId | None = None
-    import_status: ImportStatus | None = None
-    import_source_arn: str | None = None
-    limit: DescribeLimit | None = None
-    next_token: NextToken | None = None
-
-
-class DescribeImportTasksResponse(Response, kw_only=True, rename="camel"):
-    imports: list[Import] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeIndexPolicies answers InvalidParameterException, LimitExceededException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class DescribeIndexPoliciesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeIndexPolicies"
-    log_group_identifiers: DescribeIndexPoliciesLogGroupIdentifiers
-    next_token: NextToken | None = None
-
-
-class DescribeIndexPoliciesResponse(Response, kw_only=True, rename="camel"):
-    index_policies: list[IndexPolicy] | None = None
     next_token: NextToken | None = None
 
 
@@ -1751,19 +527,6 @@ class DescribeLogStreamsRequest(Request, kw_only=True, rename="camel"):
 
 class DescribeLogStreamsResponse(Response, kw_only=True, rename="camel"):
     log_streams: list[LogStream] | None = None
-    next_token: NextToken | None = None
-
-
-# DescribeLookupTables answers AccessDeniedException, InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
-class DescribeLookupTablesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DescribeLookupTables"
-    lookup_table_name_prefix: LookupTableName | None = None
-    max_results: DescribeLookupTablesMaxResults | None = None
-    next_token: NextToken | None = None
-
-
-class DescribeLookupTablesResponse(Response, kw_only=True, rename="camel"):
-    lookup_tables: list[LookupTable] | None = None
     next_token: NextToken | None = None
 
 
@@ -1840,28 +603,6 @@ class DescribeSubscriptionFiltersResponse(Response, kw_only=True, rename="camel"
     next_token: NextToken | None = None
 
 
-# DisassociateKmsKey answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException, ServiceUnavailableException.
-class DisassociateKmsKeyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:DisassociateKmsKey"
-    log_group_name: LogGroupName | None = None
-    resource_identifier: ResourceIdentifier | None = None
-
-
-class DisassociateKmsKeyResponse(Response):
-    pass
-
-
-# DisassociateSourceFromS3TableIntegration answers AccessDeniedException, InternalServerException, ResourceNotFoundException,
-#     ThrottlingException, ValidationException.
-class DisassociateSourceFromS3TableIntegrationRequest(Request, kw_only=True):
-    operation: ClassVar[str] = "logs:DisassociateSourceFromS3TableIntegration"
-    identifier: S3TableIntegrationSourceIdentifier
-
-
-class DisassociateSourceFromS3TableIntegrationResponse(Response, kw_only=True):
-    identifier: S3TableIntegrationSourceIdentifier | None = None
-
-
 # FilterLogEvents answers InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
 class FilterLogEventsRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "logs:FilterLogEvents"
@@ -1885,94 +626,6 @@ class FilterLogEventsResponse(Response, kw_only=True, rename="camel"):
     next_token: NextToken | None = None
 
 
-# GetDataProtectionPolicy answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class GetDataProtectionPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:GetDataProtectionPolicy"
-    log_group_identifier: LogGroupIdentifier
-
-
-class GetDataProtectionPolicyResponse(Response, kw_only=True, rename="camel"):
-    log_group_identifier: LogGroupIdentifier | None = None
-    policy_document: str | None = None
-    last_updated_time: TimestampShape | None = None
-
-
-# GetDelivery answers ResourceNotFoundException, ServiceQuotaExceededException, ServiceUnavailableException, ThrottlingException,
-#     ValidationException.
-class GetDeliveryRequest(Request, kw_only=True):
-    operation: ClassVar[str] = "logs:GetDelivery"
-    id: DeliveryId
-
-
-class GetDeliveryResponse(Response, kw_only=True):
-    delivery: Delivery | None = None
-
-
-# GetDeliveryDestination answers ResourceNotFoundException, ServiceQuotaExceededException, ServiceUnavailableException, ThrottlingException,
-#     ValidationException.
-class GetDeliveryDestinationRequest(Request, kw_only=True):
-    operation: ClassVar[str] = "logs:GetDeliveryDestination"
-    name: DeliveryDestinationName
-
-
-class GetDeliveryDestinationResponse(Response, kw_only=True, rename="camel"):
-    delivery_destination: DeliveryDestination | None = None
-
-
-# GetDeliveryDestinationPolicy answers ResourceNotFoundException, ServiceUnavailableException, ValidationException.
-class GetDeliveryDestinationPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:GetDeliveryDestinationPolicy"
-    delivery_destination_name: DeliveryDestinationName
-
-
-class GetDeliveryDestinationPolicyResponse(Response, kw_only=True):
-    policy: Policy | None = None
-
-
-# GetDeliverySource answers ResourceNotFoundException, ServiceQuotaExceededException, ServiceUnavailableException, ThrottlingException,
-#     ValidationException.
-class GetDeliverySourceRequest(Request, kw_only=True):
-    operation: ClassVar[str] = "logs:GetDeliverySource"
-    name: DeliverySourceName
-
-
-class GetDeliverySourceResponse(Response, kw_only=True, rename="camel"):
-    delivery_source: DeliverySource | None = None
-
-
-# GetIntegration answers InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
-class GetIntegrationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:GetIntegration"
-    integration_name: IntegrationName
-
-
-class GetIntegrationResponse(Response, kw_only=True, rename="camel"):
-    integration_name: IntegrationName | None = None
-    integration_type: IntegrationType | None = None
-    integration_status: IntegrationStatus | None = None
-    integration_details: IntegrationDetails | None = None
-
-
-# GetLogAnomalyDetector answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class GetLogAnomalyDetectorRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:GetLogAnomalyDetector"
-    anomaly_detector_arn: AnomalyDetectorArn
-
-
-class GetLogAnomalyDetectorResponse(Response, kw_only=True, rename="camel"):
-    detector_name: DetectorName | None = None
-    log_group_arn_list: list[LogGroupArn] | None = None
-    evaluation_frequency: EvaluationFrequency | None = None
-    filter_pattern: FilterPattern | None = None
-    anomaly_detector_status: AnomalyDetectorStatus | None = None
-    kms_key_id: KmsKeyId | None = None
-    creation_time_stamp: EpochMillis | None = None
-    last_modified_time_stamp: EpochMillis | None = None
-    anomaly_visibility_time: AnomalyVisibilityTime | None = None
-
-
 # GetLogEvents answers InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
 class GetLogEventsRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "logs:GetLogEvents"
@@ -1993,17 +646,6 @@ class GetLogEventsResponse(Response, kw_only=True, rename="camel"):
     next_backward_token: NextToken | None = None
 
 
-# GetLogFields answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException, ServiceUnavailableException.
-class GetLogFieldsRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:GetLogFields"
-    data_source_name: str
-    data_source_type: str
-
-
-class GetLogFieldsResponse(Response, kw_only=True, rename="camel"):
-    log_fields: list[LogFieldsListItem] | None = None
-
-
 # GetLogGroupFields answers InvalidParameterException, LimitExceededException, ResourceNotFoundException, ServiceUnavailableException.
 class GetLogGroupFieldsRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "logs:GetLogGroupFields"
@@ -2016,18 +658,6 @@ class GetLogGroupFieldsResponse(Response, kw_only=True, rename="camel"):
     log_group_fields: list[LogGroupField] | None = None
 
 
-# GetLogObject answers AccessDeniedException, InvalidOperationException, InvalidParameterException, LimitExceededException,
-#     ResourceNotFoundException.
-class GetLogObjectRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:GetLogObject"
-    unmask: bool | None = None
-    log_object_pointer: LogObjectPointer
-
-
-class GetLogObjectResponse(Response, kw_only=True, rename="camel"):
-    field_stream: AsyncIterator[GetLogObjectResponseStream] | None = None
-
-
 # GetLogRecord answers InvalidParameterException, LimitExceededException, ResourceNotFoundException, ServiceUnavailableException.
 class GetLogRecordRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "logs:GetLogRecord"
@@ -2037,22 +667,6 @@ class GetLogRecordRequest(Request, kw_only=True, rename="camel"):
 
 class GetLogRecordResponse(Response, kw_only=True, rename="camel"):
     log_record: dict[str, str] | None = None
-
-
-# GetLookupTable answers AccessDeniedException, InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
-class GetLookupTableRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:GetLookupTable"
-    lookup_table_arn: str
-
-
-class GetLookupTableResponse(Response, kw_only=True, rename="camel"):
-    lookup_table_arn: str | None = None
-    lookup_table_name: LookupTableName | None = None
-    description: LookupTableDescription | None = None
-    table_body: TableBody | None = None
-    size_bytes: StoredBytes | None = None
-    last_updated_time: TimestampShape | None = None
-    kms_key_id: KmsKeyId | None = None
 
 
 # GetQueryResults answers InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
@@ -2070,137 +684,6 @@ class GetQueryResultsResponse(Response, kw_only=True, rename="camel"):
     status: QueryStatus | None = None
     encryption_key: EncryptionKey | None = None
     next_token: GetQueryResultsNextToken | None = None
-
-
-# GetScheduledQuery answers AccessDeniedException, InternalServerException, ResourceNotFoundException, ThrottlingException,
-#     ValidationException.
-class GetScheduledQueryRequest(Request, kw_only=True):
-    operation: ClassVar[str] = "logs:GetScheduledQuery"
-    identifier: ScheduledQueryIdentifier
-
-
-class GetScheduledQueryResponse(Response, kw_only=True, rename="camel"):
-    scheduled_query_arn: str | None = None
-    name: ScheduledQueryName | None = None
-    description: ScheduledQueryDescription | None = None
-    query_language: QueryLanguage | None = None
-    query_string: QueryString | None = None
-    log_group_identifiers: ScheduledQueryLogGroupIdentifiers | None = None
-    schedule_expression: ScheduleExpression | None = None
-    timezone: ScheduleTimezone | None = None
-    start_time_offset: Int64 | None = None
-    end_time_offset: Int64 | None = None
-    destination_configuration: DestinationConfiguration | None = None
-    state: ScheduledQueryState | None = None
-    schedule_type: ScheduleType | None = None
-    last_triggered_time: TimestampShape | None = None
-    last_execution_status: ExecutionStatus | None = None
-    schedule_start_time: TimestampShape | None = None
-    schedule_end_time: TimestampShape | None = None
-    execution_role_arn: RoleArn | None = None
-    creation_time: TimestampShape | None = None
-    last_updated_time: TimestampShape | None = None
-
-
-# GetScheduledQueryHistory answers AccessDeniedException, InternalServerException, ResourceNotFoundException, ThrottlingException,
-#     ValidationException.
-class GetScheduledQueryHistoryRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:GetScheduledQueryHistory"
-    identifier: ScheduledQueryIdentifier
-    start_time: TimestampShape
-    end_time: TimestampShape
-    execution_statuses: list[ExecutionStatus] | None = None
-    max_results: GetScheduledQueryHistoryMaxResults | None = None
-    next_token: NextToken | None = None
-
-
-class GetScheduledQueryHistoryResponse(Response, kw_only=True, rename="camel"):
-    name: ScheduledQueryName | None = None
-    scheduled_query_arn: str | None = None
-    trigger_history: list[TriggerHistoryRecord] | None = None
-    next_token: NextToken | None = None
-
-
-# GetStorageTierPolicy answers AccessDeniedException, InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class GetStorageTierPolicyRequest(Request):
-    operation: ClassVar[str] = "logs:GetStorageTierPolicy"
-
-
-class GetStorageTierPolicyResponse(Response, kw_only=True, rename="camel"):
-    storage_tier: StorageTier | None = None
-    last_updated_time: TimestampShape | None = None
-
-
-# GetTransformer answers InvalidOperationException, InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
-class GetTransformerRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:GetTransformer"
-    log_group_identifier: LogGroupIdentifier
-
-
-class GetTransformerResponse(Response, kw_only=True, rename="camel"):
-    log_group_identifier: LogGroupIdentifier | None = None
-    creation_time: TimestampShape | None = None
-    last_modified_time: TimestampShape | None = None
-    transformer_config: Processors | None = None
-
-
-# ListAggregateLogGroupSummaries answers InvalidParameterException, ServiceUnavailableException, ValidationException.
-class ListAggregateLogGroupSummariesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:ListAggregateLogGroupSummaries"
-    account_identifiers: AccountIds | None = None
-    include_linked_accounts: bool | None = None
-    log_group_class: LogGroupClass | None = None
-    log_group_name_pattern: LogGroupNameRegexPattern | None = None
-    data_sources: DataSourceFilters | None = None
-    group_by: ListAggregateLogGroupSummariesGroupBy
-    next_token: NextToken | None = None
-    limit: ListLogGroupsRequestLimit | None = None
-
-
-class ListAggregateLogGroupSummariesResponse(Response, kw_only=True, rename="camel"):
-    aggregate_log_group_summaries: list[AggregateLogGroupSummary] | None = None
-    next_token: NextToken | None = None
-
-
-# ListAnomalies answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException, ServiceUnavailableException.
-class ListAnomaliesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:ListAnomalies"
-    anomaly_detector_arn: AnomalyDetectorArn | None = None
-    suppression_state: SuppressionState | None = None
-    limit: ListAnomaliesLimit | None = None
-    next_token: NextToken | None = None
-
-
-class ListAnomaliesResponse(Response, kw_only=True, rename="camel"):
-    anomalies: list[Anomaly] | None = None
-    next_token: NextToken | None = None
-
-
-# ListIntegrations answers InvalidParameterException, ServiceUnavailableException.
-class ListIntegrationsRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:ListIntegrations"
-    integration_name_prefix: IntegrationNamePrefix | None = None
-    integration_type: IntegrationType | None = None
-    integration_status: IntegrationStatus | None = None
-
-
-class ListIntegrationsResponse(Response, kw_only=True, rename="camel"):
-    integration_summaries: list[IntegrationSummary] | None = None
-
-
-# ListLogAnomalyDetectors answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class ListLogAnomalyDetectorsRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:ListLogAnomalyDetectors"
-    filter_log_group_arn: LogGroupArn | None = None
-    limit: ListLogAnomalyDetectorsLimit | None = None
-    next_token: NextToken | None = None
-
-
-class ListLogAnomalyDetectorsResponse(Response, kw_only=True, rename="camel"):
-    anomaly_detectors: list[AnomalyDetector] | None = None
-    next_token: NextToken | None = None
 
 
 # ListLogGroups answers InvalidParameterException, ServiceUnavailableException.
@@ -2235,49 +718,6 @@ class ListLogGroupsForQueryResponse(Response, kw_only=True, rename="camel"):
     next_token: NextToken | None = None
 
 
-# ListScheduledQueries answers AccessDeniedException, InternalServerException, ThrottlingException, ValidationException.
-class ListScheduledQueriesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:ListScheduledQueries"
-    max_results: ListScheduledQueriesMaxResults | None = None
-    next_token: NextToken | None = None
-    state: ScheduledQueryState | None = None
-    schedule_type: ScheduleType | None = None
-
-
-class ListScheduledQueriesResponse(Response, kw_only=True, rename="camel"):
-    next_token: NextToken | None = None
-    scheduled_queries: list[ScheduledQuerySummary] | None = None
-
-
-# ListSourcesForS3TableIntegration answers AccessDeniedException, InternalServerException, ResourceNotFoundException, ThrottlingException,
-#     ValidationException.
-class ListSourcesForS3TableIntegrationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:ListSourcesForS3TableIntegration"
-    integration_arn: str
-    max_results: ListSourcesForS3TableIntegrationMaxResults | None = None
-    next_token: NextToken | None = None
-
-
-class ListSourcesForS3TableIntegrationResponse(Response, kw_only=True, rename="camel"):
-    sources: list[S3TableIntegrationSource] | None = None
-    next_token: NextToken | None = None
-
-
-# ListSyslogConfigurations answers AccessDeniedException, InvalidOperationException, InvalidParameterException, ResourceNotFoundException,
-#     ServiceUnavailableException, ThrottlingException.
-class ListSyslogConfigurationsRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:ListSyslogConfigurations"
-    log_group_identifier: LogGroupIdentifier | None = None
-    vpc_endpoint_id: VpcEndpointId | None = None
-    next_token: NextToken | None = None
-    max_results: ListSyslogConfigurationsMaxResults | None = None
-
-
-class ListSyslogConfigurationsResponse(Response, kw_only=True, rename="camel"):
-    syslog_configurations: list[SyslogConfiguration] | None = None
-    next_token: NextToken | None = None
-
-
 # ListTagsForResource answers InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException.
 class ListTagsForResourceRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "logs:ListTagsForResource"
@@ -2296,90 +736,6 @@ class ListTagsLogGroupRequest(Request, kw_only=True, rename="camel"):
 
 class ListTagsLogGroupResponse(Response, kw_only=True):
     tags: Tags | None = None
-
-
-# PutAccountPolicy answers InvalidParameterException, LimitExceededException, OperationAbortedException, ServiceUnavailableException.
-class PutAccountPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutAccountPolicy"
-    policy_name: str
-    policy_document: str
-    policy_type: PolicyType
-    scope: Scope | None = None
-    selection_criteria: str | None = None
-    dry_run: bool | None = None
-
-
-class PutAccountPolicyResponse(Response, kw_only=True, rename="camel"):
-    account_policy: AccountPolicy | None = None
-    dry_run_result: DryRunResult | None = None
-
-
-# PutBearerTokenAuthentication answers AccessDeniedException, InvalidOperationException, InvalidParameterException,
-#     OperationAbortedException, ResourceNotFoundException, ServiceUnavailableException.
-class PutBearerTokenAuthenticationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutBearerTokenAuthentication"
-    log_group_identifier: LogGroupIdentifier
-    bearer_token_authentication_enabled: bool
-
-
-class PutBearerTokenAuthenticationResponse(Response):
-    pass
-
-
-# PutDataProtectionPolicy answers InvalidParameterException, LimitExceededException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class PutDataProtectionPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutDataProtectionPolicy"
-    log_group_identifier: LogGroupIdentifier
-    policy_document: str
-
-
-class PutDataProtectionPolicyResponse(Response, kw_only=True, rename="camel"):
-    log_group_identifier: LogGroupIdentifier | None = None
-    policy_document: str | None = None
-    last_updated_time: TimestampShape | None = None
-
-
-# PutDeliveryDestination answers ConflictException, ResourceNotFoundException, ServiceQuotaExceededException, ServiceUnavailableException,
-#     ThrottlingException, ValidationException.
-class PutDeliveryDestinationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutDeliveryDestination"
-    name: DeliveryDestinationName
-    output_format: OutputFormat | None = None
-    delivery_destination_configuration: DeliveryDestinationConfiguration | None = None
-    delivery_destination_type: DeliveryDestinationType | None = None
-    role_arn: str | None = None
-    tags: Tags | None = None
-
-
-class PutDeliveryDestinationResponse(Response, kw_only=True, rename="camel"):
-    delivery_destination: DeliveryDestination | None = None
-
-
-# PutDeliveryDestinationPolicy answers ConflictException, ResourceNotFoundException, ServiceUnavailableException, ValidationException.
-class PutDeliveryDestinationPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutDeliveryDestinationPolicy"
-    delivery_destination_name: DeliveryDestinationName
-    delivery_destination_policy: DeliveryDestinationPolicy
-
-
-class PutDeliveryDestinationPolicyResponse(Response, kw_only=True):
-    policy: Policy | None = None
-
-
-# PutDeliverySource answers ConflictException, ResourceNotFoundException, ServiceQuotaExceededException, ServiceUnavailableException,
-#     ThrottlingException, ValidationException.
-class PutDeliverySourceRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutDeliverySource"
-    name: DeliverySourceName
-    resource_arn: str
-    log_type: LogType
-    tags: Tags | None = None
-    delivery_source_configuration: dict[DeliverySourceConfigurationKey, DeliverySourceConfigurationValue] | None = None
-
-
-class PutDeliverySourceResponse(Response, kw_only=True, rename="camel"):
-    delivery_source: DeliverySource | None = None
 
 
 # PutDestination answers InvalidParameterException, OperationAbortedException, ServiceUnavailableException.
@@ -2405,31 +761,6 @@ class PutDestinationPolicyRequest(Request, kw_only=True, rename="camel"):
 
 class PutDestinationPolicyResponse(Response):
     pass
-
-
-# PutIndexPolicy answers InvalidParameterException, LimitExceededException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class PutIndexPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutIndexPolicy"
-    log_group_identifier: LogGroupIdentifier
-    policy_document: PolicyDocument
-
-
-class PutIndexPolicyResponse(Response, kw_only=True, rename="camel"):
-    index_policy: IndexPolicy | None = None
-
-
-# PutIntegration answers InvalidParameterException, LimitExceededException, ServiceUnavailableException, ValidationException.
-class PutIntegrationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutIntegration"
-    integration_name: IntegrationName
-    resource_config: ResourceConfig
-    integration_type: IntegrationType
-
-
-class PutIntegrationResponse(Response, kw_only=True, rename="camel"):
-    integration_name: IntegrationName | None = None
-    integration_status: IntegrationStatus | None = None
 
 
 # PutLogEvents answers DataAlreadyAcceptedException, InvalidParameterException, InvalidSequenceTokenException, ResourceNotFoundException,
@@ -2520,18 +851,6 @@ class PutRetentionPolicyResponse(Response):
     pass
 
 
-# PutStorageTierPolicy answers AccessDeniedException, InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class PutStorageTierPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutStorageTierPolicy"
-    storage_tier: StorageTier
-
-
-class PutStorageTierPolicyResponse(Response, kw_only=True, rename="camel"):
-    storage_tier: StorageTier | None = None
-    last_updated_time: TimestampShape | None = None
-
-
 # PutSubscriptionFilter answers InvalidOperationException, InvalidParameterException, LimitExceededException, OperationAbortedException,
 #     ResourceNotFoundException, ServiceUnavailableException.
 class PutSubscriptionFilterRequest(Request, kw_only=True, rename="camel"):
@@ -2548,30 +867,6 @@ class PutSubscriptionFilterRequest(Request, kw_only=True, rename="camel"):
 
 
 class PutSubscriptionFilterResponse(Response):
-    pass
-
-
-# PutSyslogConfiguration answers AccessDeniedException, InvalidOperationException, InvalidParameterException, OperationAbortedException,
-#     ResourceNotFoundException, ServiceUnavailableException, ThrottlingException.
-class PutSyslogConfigurationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutSyslogConfiguration"
-    log_group_identifier: LogGroupIdentifier
-    vpc_endpoint_id: VpcEndpointId | None = None
-
-
-class PutSyslogConfigurationResponse(Response):
-    pass
-
-
-# PutTransformer answers InvalidOperationException, InvalidParameterException, LimitExceededException, OperationAbortedException,
-#     ResourceNotFoundException, ServiceUnavailableException.
-class PutTransformerRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:PutTransformer"
-    log_group_identifier: LogGroupIdentifier
-    transformer_config: Processors
-
-
-class PutTransformerResponse(Response):
     pass
 
 
@@ -2650,17 +945,6 @@ class TestMetricFilterResponse(Response, kw_only=True):
     matches: list[MetricFilterMatchRecord] | None = None
 
 
-# TestTransformer answers InvalidOperationException, InvalidParameterException, ServiceUnavailableException.
-class TestTransformerRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:TestTransformer"
-    transformer_config: Processors
-    log_event_messages: TestEventMessages
-
-
-class TestTransformerResponse(Response, kw_only=True, rename="camel"):
-    transformed_logs: list[TransformedLogRecord] | None = None
-
-
 # UntagLogGroup answers ResourceNotFoundException.
 class UntagLogGroupRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "logs:UntagLogGroup"
@@ -2683,109 +967,6 @@ class UntagResourceResponse(Response):
     pass
 
 
-# UpdateAnomaly answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException, ServiceUnavailableException.
-class UpdateAnomalyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:UpdateAnomaly"
-    anomaly_id: AnomalyId | None = None
-    pattern_id: PatternId | None = None
-    anomaly_detector_arn: AnomalyDetectorArn
-    suppression_type: SuppressionType | None = None
-    suppression_period: SuppressionPeriod | None = None
-    baseline: bool | None = None
-
-
-class UpdateAnomalyResponse(Response):
-    pass
-
-
-# UpdateDeliveryConfiguration answers AccessDeniedException, ConflictException, ResourceNotFoundException, ServiceUnavailableException,
-#     ThrottlingException, ValidationException.
-class UpdateDeliveryConfigurationRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:UpdateDeliveryConfiguration"
-    id: DeliveryId
-    record_fields: RecordFields | None = None
-    field_delimiter: FieldDelimiter | None = None
-    s3_delivery_configuration: S3DeliveryConfiguration | None = None
-
-
-class UpdateDeliveryConfigurationResponse(Response):
-    pass
-
-
-# UpdateLogAnomalyDetector answers InvalidParameterException, OperationAbortedException, ResourceNotFoundException,
-#     ServiceUnavailableException.
-class UpdateLogAnomalyDetectorRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:UpdateLogAnomalyDetector"
-    anomaly_detector_arn: AnomalyDetectorArn
-    evaluation_frequency: EvaluationFrequency | None = None
-    filter_pattern: FilterPattern | None = None
-    anomaly_visibility_time: AnomalyVisibilityTime | None = None
-    enabled: bool
-
-
-class UpdateLogAnomalyDetectorResponse(Response):
-    pass
-
-
-# UpdateLookupTable answers AccessDeniedException, InvalidParameterException, ResourceNotFoundException, ServiceUnavailableException,
-#     ValidationException.
-class UpdateLookupTableRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:UpdateLookupTable"
-    lookup_table_arn: str
-    description: LookupTableDescription | None = None
-    table_body: TableBody | None = None
-    query_id: QueryId | None = None
-    kms_key_id: KmsKeyId | None = None
-
-
-class UpdateLookupTableResponse(Response, kw_only=True, rename="camel"):
-    lookup_table_arn: str | None = None
-    last_updated_time: TimestampShape | None = None
-
-
-# UpdateScheduledQuery answers AccessDeniedException, ConflictException, InternalServerException, ResourceNotFoundException,
-#     ThrottlingException, ValidationException.
-class UpdateScheduledQueryRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "logs:UpdateScheduledQuery"
-    identifier: ScheduledQueryIdentifier
-    description: ScheduledQueryDescription | None = None
-    query_language: QueryLanguage
-    query_string: QueryString
-    log_group_identifiers: ScheduledQueryLogGroupIdentifiers | None = None
-    schedule_expression: ScheduleExpression
-    timezone: ScheduleTimezone | None = None
-    start_time_offset: Int64 | None = None
-    end_time_offset: Int64 | None = None
-    destination_configuration: DestinationConfiguration | None = None
-    schedule_start_time: TimestampShape | None = None
-    schedule_end_time: TimestampShape | None = None
-    execution_role_arn: RoleArn
-    state: ScheduledQueryState | None = None
-
-
-class UpdateScheduledQueryResponse(Response, kw_only=True, rename="camel"):
-    scheduled_query_arn: str | None = None
-    name: ScheduledQueryName | None = None
-    description: ScheduledQueryDescription | None = None
-    query_language: QueryLanguage | None = None
-    query_string: QueryString | None = None
-    log_group_identifiers: ScheduledQueryLogGroupIdentifiers | None = None
-    schedule_expression: ScheduleExpression | None = None
-    timezone: ScheduleTimezone | None = None
-    start_time_offset: Int64 | None = None
-    end_time_offset: Int64 | None = None
-    destination_configuration: DestinationConfiguration | None = None
-    state: ScheduledQueryState | None = None
-    schedule_type: ScheduleType | None = None
-    last_triggered_time: TimestampShape | None = None
-    last_execution_status: ExecutionStatus | None = None
-    schedule_start_time: TimestampShape | None = None
-    schedule_end_time: TimestampShape | None = None
-    execution_role_arn: RoleArn | None = None
-    creation_time: TimestampShape | None = None
-    last_updated_time: TimestampShape | None = None
-
-
 # Errors
 
 
@@ -2794,27 +975,10 @@ class AccessDeniedException(ServiceError):
     shape = "AccessDeniedException"
 
 
-class ConflictException(ServiceError):
-    code = "ConflictException"
-    shape = "ConflictException"
-
-
 class DataAlreadyAcceptedException(ServiceError):
     code = "DataAlreadyAcceptedException"
     shape = "DataAlreadyAcceptedException"
     members = ("expected_sequence_token",)
-
-
-class InternalServerException(ServiceError):
-    code = "InternalServerException"
-    status = 500
-    fault = "server"
-    shape = "InternalServerException"
-
-
-class InternalStreamingException(ServiceError):
-    code = "InternalStreamingException"
-    shape = "InternalStreamingException"
 
 
 class InvalidOperationException(ServiceError):
@@ -2859,11 +1023,6 @@ class ResourceNotFoundException(ServiceError):
     shape = "ResourceNotFoundException"
 
 
-class ServiceQuotaExceededException(ServiceError):
-    code = "ServiceQuotaExceededException"
-    shape = "ServiceQuotaExceededException"
-
-
 class ServiceUnavailableException(ServiceError):
     code = "ServiceUnavailableException"
     status = 500
@@ -2879,11 +1038,6 @@ class SessionStreamingException(ServiceError):
 class SessionTimeoutException(ServiceError):
     code = "SessionTimeoutException"
     shape = "SessionTimeoutException"
-
-
-class ThrottlingException(ServiceError):
-    code = "ThrottlingException"
-    shape = "ThrottlingException"
 
 
 class TooManyTagsException(ServiceError):

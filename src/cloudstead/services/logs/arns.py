@@ -7,12 +7,14 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-over
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from cloudstead.kernel.arn import Arn
 from cloudstead.kernel.context import Context
-from cloudstead.services.logs.model import DESTINATIONS, GROUPS
+from cloudstead.services.logs.model import DESTINATIONS, GROUPS, RESOURCE_POLICIES
 
 _GROUP = "log-group:"
 
@@ -70,6 +72,31 @@ def tagged(ctx: Context, request: Any) -> str:
 def group_tags(ctx: Context, request: Any) -> Mapping[str, str]:
     row = ctx.table(GROUPS).get((ctx.account, ctx.region, name_of(request)))
     return {} if row is None else row.tags
+
+
+def account_policies(ctx: Context, request: Any) -> str | None:
+    """The account's resource policies as one document; None when there are none."""
+    documents = tuple(row.document for row in ctx.table(RESOURCE_POLICIES).scan((ctx.account, ctx.region)))
+    return _joined(documents) if documents else None
+
+
+@lru_cache(256)
+def _joined(documents: tuple[str, ...]) -> str:
+    statements: list[Any] = []
+    for document in documents:
+        found = json.loads(document)["Statement"]
+        statements += found if isinstance(found, list) else [found]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def destination_policy(ctx: Context, request: Any) -> str | None:
+    """The policy of the logical destination that a subscription filter is to deliver to."""
+    try:
+        arn = Arn.parse(request.destination_arn)
+    except ValueError:
+        return None
+    row = ctx.table(DESTINATIONS).get((arn.account, arn.region, arn.name)) if arn.service == "logs" else None
+    return None if row is None else row.policy
 
 
 def tags_of_tagged(ctx: Context, request: Any) -> Mapping[str, str]:

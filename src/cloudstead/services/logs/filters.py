@@ -60,6 +60,7 @@ def _subscription_resources(ctx: Context, request: api.PutSubscriptionFilterRequ
 @operation(
     resource=_subscription_resources,
     resource_tags=arns.group_tags,
+    resource_policy=arns.destination_policy,
     conditions=lambda ctx, request: {"logs:DestinationArn": request.destination_arn},
 )
 async def put_subscription_filter(ctx: Context, request: api.PutSubscriptionFilterRequest) -> api.PutSubscriptionFilterResponse:

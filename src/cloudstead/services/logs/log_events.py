@@ -29,7 +29,7 @@ OLDEST = 14 * DAY
 NEWEST = 2 * HOUR
 
 
-@operation(resource=arns.stream, resource_tags=arns.group_tags)
+@operation(resource=arns.stream, resource_tags=arns.group_tags, resource_policy=arns.account_policies)
 async def put_log_events(ctx: Context, request: api.PutLogEventsRequest) -> api.PutLogEventsResponse:
     """Accept a batch of events; answered when they are on disk."""
     group = groups.require(ctx, request.log_group_name)

@@ -15,10 +15,12 @@ from cloudstead.services.logs.insights.language import Malformed, parse
 from cloudstead.services.logs.insights.pool import MOST_RUNNING, Run
 from cloudstead.services.logs.insights.stages import MOST_ROWS
 from cloudstead.services.logs.insights.worker import Job, JobGroup
+from cloudstead.services.logs.log_events import bounds, named, record
 from cloudstead.services.logs.model import QUERY_DEFINITIONS, LogGroup, QueryDefinition
 
 MOST_GROUPS = 50
 PAGE = 1000
+_SAMPLE = 1000  # events of which the fields of a group are learnt
 _SECONDS_BELOW = 100_000_000_000  # a larger time is taken to be in milliseconds
 
 
@@ -130,6 +132,22 @@ async def get_query_results(ctx: Context, request: api.GetQueryResultsRequest) -
 
 
 @operation(resource="*")
+async def list_log_groups_for_query(ctx: Context, request: api.ListLogGroupsForQueryRequest) -> api.ListLogGroupsForQueryResponse:
+    """The groups that a query was started over."""
+    run = _require(ctx, request.query_id)
+    names, token = page_of(
+        ctx,
+        run.groups,
+        key=lambda name: name,
+        request=request,
+        token=request.next_token,
+        limit=request.max_results or PAGE,
+        invalid=groups.invalid_token,
+    )
+    return api.ListLogGroupsForQueryResponse(log_group_identifiers=names, next_token=token)
+
+
+@operation(resource="*")
 async def stop_query(ctx: Context, request: api.StopQueryRequest) -> api.StopQueryResponse:
     run = _require(ctx, request.query_id)
     if not part(ctx).queries.cancel(run):
@@ -236,3 +254,26 @@ async def delete_query_definition(ctx: Context, request: api.DeleteQueryDefiniti
         if tx.delete(QUERY_DEFINITIONS, (ctx.account, ctx.region, request.query_definition_id)) is None:
             raise api.ResourceNotFoundException("The specified query definition does not exist.")
     return api.DeleteQueryDefinitionResponse(success=True)
+
+
+@operation(resource=arns.group, resource_tags=arns.group_tags)
+async def get_log_group_fields(ctx: Context, request: api.GetLogGroupFieldsRequest) -> api.GetLogGroupFieldsResponse:
+    """The fields of a group's latest events in fifteen minutes, or around a time, and in how many of a hundred events each is."""
+    group = groups.of_request(ctx, request)
+    after, before = bounds(ctx, group, *_quarter_of_an_hour(ctx, request.time))
+    found = await part(ctx).archive.read(group.uid, after=after, before=before, descending=True, limit=_SAMPLE)
+    counts: dict[str, int] = {}
+    for entry, stream in named(ctx, found.entries):
+        for field in record(group, stream, entry):
+            counts[field] = counts.get(field, 0) + 1
+    total = max(1, len(found.entries))
+    fields = [api.LogGroupField(name=name, percent=round(100 * count / total)) for name, count in counts.items() if name != "@ptr"]
+    return api.GetLogGroupFieldsResponse(log_group_fields=sorted(fields, key=lambda field: (-(field.percent or 0), field.name or "")))
+
+
+def _quarter_of_an_hour(ctx: Context, around: int | None) -> tuple[int, int | None]:
+    """The last fifteen minutes; or eight minutes before and after a time, as AWS says."""
+    if around is None:
+        return groups.milliseconds(ctx) - 900_000, None
+    middle = _milliseconds(around)
+    return max(0, middle - 480_000), middle + 480_000

@@ -29,7 +29,7 @@ def of_group(ctx: Context, group: LogGroup, prefix: str = "") -> list[LogStream]
     return ctx.table(STREAMS).scan((ctx.account, ctx.region, group.name), starts=prefix)
 
 
-@operation(resource=arns.group, resource_tags=arns.group_tags)
+@operation(resource=arns.group, resource_tags=arns.group_tags, resource_policy=arns.account_policies)
 async def create_log_stream(ctx: Context, request: api.CreateLogStreamRequest) -> api.CreateLogStreamResponse:
     """Create an empty stream in a group."""
     group = groups.require(ctx, request.log_group_name)
