@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-from cloudstead.edge.http.body import IncomingBody
-from cloudstead.edge.http.messages import Headers, HttpRequest, HttpResponse
+from cloudstead.edge.http.body import EmptyBody, IncomingBody
+from cloudstead.edge.http.messages import Headers, HttpRequest, HttpResponse, WholeBody
 from cloudstead.edge.http.upgrade import RawStream
 from cloudstead.edge.http.upstream_connection import Lost, NotSent, UpstreamConnection, UpstreamError, UpstreamResponse
 
@@ -102,7 +102,8 @@ class Upstream:
         fields = Headers(headers)
         upgrade = fields.get("upgrade") is not None and "upgrade" in (fields.get("connection") or "").lower()
         body: bytes | AsyncIterator[bytes] = b""
-        if not isinstance(request.body, IncomingBody) or request.body.complete:
+        at_hand = isinstance(request.body, WholeBody | EmptyBody) or (isinstance(request.body, IncomingBody) and request.body.complete)
+        if at_hand or request.whole is not None:
             body = await request.read()
         else:
             body = request.stream()
