@@ -173,6 +173,7 @@ EC2_MODEL = in_memory(
                     "MaxCount": {"shape": "Integer"},
                     "MinCount": {"shape": "Integer"},
                     "InstanceType": {"shape": "InstanceType"},
+                    "Placement": {"shape": "Placement"},
                     "SecurityGroupIds": {"shape": "GroupIds", "locationName": "SecurityGroupId"},
                     "DryRun": {"shape": "Boolean", "locationName": "dryRun"},
                 },
@@ -184,6 +185,7 @@ EC2_MODEL = in_memory(
                     "Groups": {"shape": "GroupIds", "locationName": "groupSet"},
                 },
             },
+            "Placement": {"type": "structure", "members": {"Tenancy": {"shape": "GroupId"}}},
             "GroupIds": {"type": "list", "member": {"shape": "GroupId", "locationName": "item"}},
             "GroupId": {"type": "string", "max": 20},
             "InstanceType": {"type": "string", "enum": ["t3.micro", "t3.small"]},
@@ -214,6 +216,7 @@ def test_ec2_lists_have_no_member_and_names_a_capital() -> None:
             "Value (one) for parameter MaxCount is invalid. The value must be an integer.",
         ),
         ("MaxCount=1&MinCount=1&Colour=red", "UnknownParameter", "The parameter Colour is not recognized"),
+        ("MaxCount=1&MinCount=1&Placement.Planet=mars", "UnknownParameter", "The parameter Placement.Planet is not recognized"),
         (
             "MaxCount=1&MinCount=1&InstanceType=big",
             "InvalidParameterValue",

@@ -51,6 +51,9 @@ _CALL = frozenset(
 )
 
 
+KNOWN = "a known parameter"
+
+
 class Ec2Readers(FormReaders):
     def names(self, name: str, reference: Shape, shape: Shape) -> list[str]:
         if "queryName" in reference:
@@ -60,7 +63,9 @@ class Ec2Readers(FormReaders):
 
     def unknown(self, name: str) -> None:
         if name not in _CALL and not name.startswith("X-Amz-"):
-            raise UnknownParameter(f"The parameter {name} is not recognized")
+            problem = Unreadable("", KNOWN)
+            problem.path.append(name)
+            raise problem
 
 
 class Ec2Protocol(QueryProtocol):
@@ -72,6 +77,8 @@ class Ec2Protocol(QueryProtocol):
         return Ec2Readers(model)
 
     def unreadable(self, problem: Unreadable) -> ServiceError:
+        if problem.expected == KNOWN:
+            return UnknownParameter(f"The parameter {problem.where} is not recognized")
         return InvalidParameterValue(
             f"Value ({problem.text}) for parameter {problem.where} is invalid. The value must be {problem.expected}."
         )

@@ -294,9 +294,17 @@ def error_element(
     code = error.query_code or error.code
     parts = [f"<Error>{fault if with_type else ''}<Code>{xml.escape(code)}</Code><Message>{xml.escape(error.message)}</Message>"]
     if model is not None and error.members:
-        shape = model.shape(error.shape)
-        modelled = {name for name in shape["members"] if name.lower() == "message"}
-        write_members = xml.Writers(model, timestamp_format).content(shape, without | modelled)[1]
-        write_members(error, parts.append)
+        _members_writer(model, error.shape, timestamp_format, without)(error, parts.append)
     parts.append("</Error>")
     return "".join(parts)
+
+
+def _members_writer(model: ServiceModel, shape_name: str, timestamp_format: str, without: frozenset[str]) -> xml.Writer:
+    """What writes the members of an error besides the message."""
+    key = ("xml", shape_name, "error")
+    found: xml.Writer | None = model.compiled.get(key)
+    if found is None:
+        shape = model.shape(shape_name)
+        message = {name for name in shape["members"] if name.lower() == "message"}
+        found = model.compiled[key] = xml.Writers(model, timestamp_format).content(shape, without | message)[1]
+    return found

@@ -95,6 +95,8 @@ class RestXmlProtocol(Protocol):
             return payload_writer(attribute, member, CONTENT_TYPE, lambda payload: document_writer(model, payload, root))
         if len(outside) == len(shape["members"]):
             return "", lambda response: b""
+        if is_s3(model) and shape["name"] == "GetBucketLocationOutput":
+            return CONTENT_TYPE, bucket_location
         return CONTENT_TYPE, document_writer(model, shape, model.shapes[shape["name"]].get("locationName", shape["name"]), outside)
 
     def error(self, model: ServiceModel | None, error: ServiceError, request_id: str) -> HttpResponse:
@@ -160,6 +162,12 @@ def document_writer(model: ServiceModel, shape: Shape, root: str, without: froze
         return "".join(parts).encode()
 
     return write_document
+
+
+def bucket_location(response: Any) -> bytes:
+    """The one answer of S3 whose root is a text; none for us-east-1. Only Smithy's model says so (s3UnwrappedXmlOutput)."""
+    region = xml.escape(response.location_constraint or "")
+    return f'{PROLOG}<LocationConstraint xmlns="{S3_NAMESPACE}">{region}</LocationConstraint>'.encode()
 
 
 def _whole(read: Callable[[bytes], Any]) -> Callable[[bytes | ByteStream], Any]:
