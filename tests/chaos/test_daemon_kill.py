@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from support import Daemon
 
-ROUNDS = 40
+ROUNDS = 200
 CALLERS = 8
 SEED = int(os.environ.get("CLOUDSTEAD_SEED", "1"))
 SIGNED = "AWS4-HMAC-SHA256 Credential=000000000000/20260101/us-east-1/{}/aws4_request, SignedHeaders=host;x-amz-date, Signature=" + "0" * 64

@@ -146,7 +146,7 @@ def test_no_fuzzed_call_breaks_the_daemon(service: str, tmp_path: Path) -> None:
             assert time.monotonic() - began < LONGEST
         after = footprint(daemon.process.pid)
         caller.close()
-        assert statuses[200] + statuses[400] > calls / 4, f"hardly anything reached an operation: {statuses}"
+        assert calls - statuses[501] > calls / 4, f"hardly anything reached an operation: {statuses}"
         assert after[0] <= before[0] + 40, f"descriptors: {before} → {after}"
         assert after[1] <= before[1] + 8, f"threads: {before} → {after}"
         assert after[2] <= before[2] + 120, f"memory: {before} → {after}"

@@ -172,7 +172,7 @@ def test_a_session_has_the_rights_of_its_role_and_no_more_than_its_session_polic
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     iam.put_role_policy(RoleName="reader", PolicyName="all", PolicyDocument=json.dumps(everything))
     lists = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iam:ListUsers", "Resource": "*"}]}
-    keys = client(strict, "sts", ann).assume_role(RoleArn=arn, RoleSessionName="s", Policy=json.dumps(lists))["Credentials"]
+    keys = client(strict, "sts", ann).assume_role(RoleArn=arn, RoleSessionName="s1", Policy=json.dumps(lists))["Credentials"]
     session = client(strict, "iam", Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"]))
     assert [user["UserName"] for user in session.list_users()["Users"]] == ["ann"]
     with pytest.raises(ClientError, match="because no session policy allows the iam:CreateUser action"):
