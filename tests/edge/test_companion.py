@@ -27,7 +27,7 @@ from cloudstead.edge.companion import CompanionProxy
 from cloudstead.edge.companion import process as companion_process
 from cloudstead.edge.companion.actions import Actions, s3_action
 from cloudstead.edge.companion.proxy import bucket_of_host
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
+from cloudstead.edge.http.messages import DEFAULT_BODY_LIMIT, Headers, HttpRequest, HttpResponse
 from cloudstead.edge.http.server import Server, loop_factory
 from cloudstead.edge.protocols.index import ServiceIndex
 from cloudstead.kernel.errors import NotImplementedHere, ServiceError, Unavailable
@@ -151,6 +151,27 @@ def test_s3_bodies_of_unknown_length_are_taken(edge: Edge) -> None:
     assert connection.getresponse().read() == b""
     stored = edge.client("s3").get_object(Bucket="chunked", Key="k")["Body"].read()
     assert stored == b"".join(bytes([number]) * 100_000 for number in range(20))
+
+
+class CheckedBody:
+    """A body that something stands before, as the check of a signature does."""
+
+    def __init__(self, pieces: int) -> None:
+        self.pieces = pieces
+        self.trailers: list[tuple[str, str]] = []
+
+    async def next(self) -> bytes:
+        self.pieces -= 1
+        return bytes(1 << 20) if self.pieces >= 0 else b""
+
+
+def test_s3_bodies_too_long_to_hold_pass_through(edge: Edge) -> None:
+    edge.client("s3").create_bucket(Bucket="long-ones")
+    size = DEFAULT_BODY_LIMIT + (1 << 20)
+    request = HttpRequest("PUT", "/long-ones/k", Headers([("Host", "localhost")]), CheckedBody(size >> 20), content_length=size)
+    answer = edge.run(lambda: edge.proxy.handle(request, "s3", "000000000000", "us-east-1"))
+    assert answer.status == 200
+    assert edge.client("s3").head_object(Bucket="long-ones", Key="k")["ContentLength"] == size
 
 
 def test_s3_presigned_urls_need_no_more_than_the_url(edge: Edge) -> None:
