@@ -23,11 +23,14 @@ from cloudstead.edge.protocols.model import ServiceModel
 from cloudstead.edge.verified import verified
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.context import Cloud, Context
-from cloudstead.kernel.errors import InternalFailure, NotImplementedHere, ServiceError, UnknownOperation
+from cloudstead.kernel.errors import InternalFailure, NotImplementedHere, ServiceError, Throttled, UnknownOperation
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.ids import request_id
 
 log = logging.getLogger(__name__)
+
+MOST_UNDER_WAY = 4096
+"""Calls that are answered at the same time; more are throttled, as AWS does, rather than queued until their clients have given up."""
 
 Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
@@ -52,6 +55,7 @@ class Calls:
         self._companions = companions
         self._calllog = calllog
         self._models: dict[str, ServiceModel] = {}
+        self._under_way = 0
         self._pages: dict[str, Page] = {}  # paths of our own, such as /_cloudstead/health
 
     def page(self, path: str, answer: Page) -> None:
@@ -63,12 +67,15 @@ class Calls:
         if own is not None:
             return await own(request)
         call = Call(request)
+        self._under_way += 1
         failures = self._cloud.store.failures  # what is undone while the call awaits something must not be acknowledged
         try:
             response = await self._answer(call)
             await self._cloud.store.settled(failures)
         except Exception as error:
             response = self._refuse(call, error)
+        finally:
+            self._under_way -= 1
         self._calllog.write(
             call.request_id,
             call.identity.account,
@@ -83,6 +90,8 @@ class Calls:
 
     async def _answer(self, call: Call) -> HttpResponse:
         request = call.request
+        if self._under_way > MOST_UNDER_WAY:
+            raise Throttled("Rate exceeded")
         signature = parse_authorization(request)
         call.target = target = await self._identifier.identify(request, signature)
         if target.service in self._cloud.registry.services:
