@@ -59,8 +59,8 @@ def service_of(name: str) -> Service:
     description["operations"] = {
         key: operation
         for key, operation in description["operations"].items()
-        # S3 has two operations of one route, one of them old, or for another host
-        if (not wanted or key in wanted) and not operation.get("deprecated") and key != "ListDirectoryBuckets"
+        # S3 has two operations of one route, one of them old or for another host, and an answer that only botocore's handlers read
+        if (not wanted or key in wanted) and not operation.get("deprecated") and key not in ("ListDirectoryBuckets", "GetBucketLocation")
     }
     return Service(name, in_memory(description), name)
 

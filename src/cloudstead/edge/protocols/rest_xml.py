@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse, ResponseBody
-from cloudstead.edge.protocols import eventstream, xml
+from cloudstead.edge.protocols import eventstream, xml, xml_body
 from cloudstead.edge.protocols.bindings import IN_RESPONSES, located, request_reader, response_writer
 from cloudstead.edge.protocols.events import EventWriter
 from cloudstead.edge.protocols.model import Parser, Protocol, Serializer, ServiceModel, Shape, build
@@ -138,15 +138,15 @@ def root_namespace(model: ServiceModel | None) -> object:
 
 def document_reader(model: ServiceModel, shape: Shape, without: frozenset[str] = frozenset()) -> Callable[[bytes], Any]:
     """What reads a body that is one structure."""
-    readers = xml.Readers(model)
+    readers = xml_body.Readers(model)
     read = readers.structure(shape, without) if shape["type"] == "structure" else readers.element(shape)
 
     def read_document(body: bytes) -> Any:
         try:
-            return read(xml.parse(body))
+            return read(xml_body.parse(body))
         except Unreadable as problem:
             where = f": {problem.where} is not {problem.expected}." if problem.where else ""
-            raise xml.MalformedXml(xml.INVALID + where) from None
+            raise xml_body.MalformedXml(xml_body.INVALID + where) from None
 
     return read_document
 
