@@ -107,6 +107,12 @@ def test_a_nested_block_is_replaced_whole_or_left_whole() -> None:
     assert edited(before, "profile cloudstead", {"s3": "a = b\n"}, {}) == "[profile cloudstead]\ns3 =\n    a = b\nregion = r\n"
 
 
+def test_what_no_longer_holds_is_taken_away() -> None:
+    before = "[profile cloudstead]\nca_bundle = /old\nregion = r\n"
+    assert edited(before, "profile cloudstead", {"ca_bundle": None}, {}) == "[profile cloudstead]\nregion = r\n"
+    assert edited("", "x", {"a": None, "b": "c"}, {}) == "[x]\nb = c\n"
+
+
 names = st.sampled_from(["default", "profile a", "profile cloudstead", "profile b"])
 lines = st.sampled_from(["region = x", "# c", "", "endpoint_url = y", "s3 =", "    nested = 1", "; z", "k=v"])
 files = st.lists(st.tuples(names, st.lists(lines, max_size=5)), max_size=4, unique_by=lambda part: part[0])

@@ -24,8 +24,8 @@ def credentials_path() -> Path:
     return Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
 
 
-def edit(path: Path, section: str, always: Mapping[str, str], unless_set: Mapping[str, str], mode: int = 0o600) -> bool:
-    """Bring one section of a file to these values; makes the file and its folder if need be. True when something changed.
+def edit(path: Path, section: str, always: Mapping[str, str | None], unless_set: Mapping[str, str], mode: int = 0o600) -> bool:
+    """Bring one section of a file to these values, None being none; makes the file and its folder if need be. True when something changed.
 
     Raises:
         OSError: the file cannot be read or written.
@@ -44,13 +44,18 @@ def edit(path: Path, section: str, always: Mapping[str, str], unless_set: Mappin
     return True
 
 
-def edited(text: str, section: str, always: Mapping[str, str], unless_set: Mapping[str, str]) -> str:
+def edited(text: str, section: str, always: Mapping[str, str | None], unless_set: Mapping[str, str]) -> str:
     """The text with the section's keys set. A value with lines of its own is a nested block, as botocore reads `s3 =`."""
     lines = text.splitlines(keepends=True)
     begin, end = _find(lines, section)
     if begin < 0:
         gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
-        return text + gap + f"[{section}]\n" + "".join(_entry(key, value) for key, value in {**always, **unless_set}.items())
+        return (
+            text
+            + gap
+            + f"[{section}]\n"
+            + "".join(_entry(key, value) for key, value in {**always, **unless_set}.items() if value is not None)
+        )
     body = lines[begin + 1 : end]
     tail = len(body)
     while tail and not body[tail - 1].strip():
@@ -92,11 +97,12 @@ def _place(body: list[str], key: str) -> tuple[int, int] | None:
     return None
 
 
-def _with(body: list[str], key: str, value: str) -> list[str]:
+def _with(body: list[str], key: str, value: str | None) -> list[str]:
+    entry = [] if value is None else [_entry(key, value)]
     place = _place(body, key)
     if place is None:
-        return [*body, _entry(key, value)]
-    return [*body[: place[0]], _entry(key, value), *body[place[1] :]]
+        return [*body, *entry]
+    return [*body[: place[0]], *entry, *body[place[1] :]]
 
 
 def _entry(key: str, value: str) -> str:

@@ -62,9 +62,7 @@ def write_profile(data: Path, run: Run | None) -> None:
         OSError: they cannot be written.
     """
     key = datadir.root_key(data)
-    settings = {"endpoint_url": endpoint(run)}
-    if run is not None and run.tls:
-        settings["ca_bundle"] = str(data / CA_FILE)
+    settings = {"endpoint_url": endpoint(run), "ca_bundle": str(data / CA_FILE) if run is not None and run.tls else None}
     # Path addressing: a bucket's own host name (bucket.localhost) does not resolve everywhere.
     kept = {"region": REGION, "output": "json", "s3": "addressing_style = path\n"}
     aws_profile.edit(aws_profile.config_path(), f"profile {PROFILE}", settings, kept)
