@@ -3,6 +3,7 @@
     python benchmarks/http_stack.py             our stack; uvicorn beside it where that is installed
     python benchmarks/http_stack.py --sigv4     what verifying a signature costs, in this process
     python benchmarks/http_stack.py --bodies    processor seconds for 1 GiB up and down
+    python benchmarks/http_stack.py --proxy     requests through our server and our client to a server behind
     python benchmarks/http_stack.py --json      for scripts
 
 The load generator is a small asyncio client in this process, the server a child; what counts is the child's own processor time (user and system),
@@ -66,6 +67,15 @@ async def serve_ours() -> None:
     await asyncio.Event().wait()
 
 
+async def serve_proxy(behind: int) -> None:
+    from cloudstead.edge.http.server import Server
+    from cloudstead.edge.http.upstream import Upstream
+
+    server = Server(Upstream(("127.0.0.1", behind)).forward)
+    print(await server.listen_tcp("127.0.0.1"), flush=True)
+    await asyncio.Event().wait()
+
+
 async def serve_uvicorn() -> None:
     import uvicorn
 
@@ -92,8 +102,9 @@ async def serve_uvicorn() -> None:
 class Child:
     """A server of one variant in a process of its own."""
 
-    def __init__(self, variant: str) -> None:
-        self.process = subprocess.Popen([sys.executable, __file__, "--serve", variant], stdout=subprocess.PIPE, text=True)
+    def __init__(self, variant: str, behind: int = 0) -> None:
+        command = [sys.executable, __file__, "--serve", variant, "--behind", str(behind)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
 
@@ -171,6 +182,22 @@ async def measure_requests() -> dict[str, Any]:
             child.stop()
 
 
+async def measure_proxy() -> dict[str, Any]:
+    behind = Child("ours")
+    front = Child("proxy", behind.port)
+    try:
+        await load(front.port, 2000)
+        best = 0.0
+        for _ in range(ROUNDS):
+            before = front.seconds()
+            await load(front.port, REQUESTS)
+            best = max(best, REQUESTS / (front.seconds() - before))
+        return {"requests_per_cpu_second": round(best), "rss_mb": round(front.resident(), 1)}
+    finally:
+        front.stop()
+        behind.stop()
+
+
 async def measure_bodies() -> dict[str, Any]:
     child = Child("ours")
     try:
@@ -241,7 +268,9 @@ def measure_sigv4() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--serve", choices=["ours", "uvicorn"], help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=["ours", "proxy", "uvicorn"], help=argparse.SUPPRESS)
+    parser.add_argument("--behind", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--proxy", action="store_true")
     parser.add_argument("--sigv4", action="store_true")
     parser.add_argument("--bodies", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -250,11 +279,12 @@ def main() -> None:
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         if options.serve:
-            runner.run(serve_ours() if options.serve == "ours" else serve_uvicorn())
+            serve = {"ours": serve_ours, "uvicorn": serve_uvicorn, "proxy": lambda: serve_proxy(options.behind)}
+            runner.run(serve[options.serve]())
         elif options.sigv4:
             figures = measure_sigv4()
         else:
-            figures = runner.run(measure_bodies() if options.bodies else measure_requests())
+            figures = runner.run(measure_bodies() if options.bodies else measure_proxy() if options.proxy else measure_requests())
     if options.json:
         print(json.dumps(figures))
     else:

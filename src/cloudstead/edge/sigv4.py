@@ -70,7 +70,7 @@ def verify(
     if service is not None and service != signature.service:
         raise BadSignature(f"Credential should be scoped to correct service: '{service}'. ")
     if region is not None and region != signature.region:
-        raise BadSignature(f"Credential should be scoped to a valid region, not '{signature.region}'. ")
+        raise BadSignature("Credential should be scoped to a valid region. ")
     _check_window(signature, now, is_s3)
     _check_signed_headers(request, signature, is_s3)
     payload = signature.payload

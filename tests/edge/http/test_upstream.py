@@ -309,6 +309,42 @@ def test_a_proxy_passes_everything_on(loop: str) -> None:
     run(main(), loop)
 
 
+@both_loops
+def test_many_clients_of_a_proxy_share_few_connections(loop: str) -> None:
+    async def main() -> None:
+        async with serving(echo) as (_, port), asking(port, max_idle=4) as upstream, serving(upstream.forward) as (_, front):
+
+            async def one(name: int) -> None:
+                client = await Client.connect(front)
+                for number in range(60):
+                    body = b"%d" % (name * number)
+                    assert (await client.ask(post(body)))[2] == b"POST / %d %b" % (len(body), body)
+                client.close()
+
+            await asyncio.gather(*[one(name) for name in range(12)])
+            assert len(upstream._idle) <= 4
+
+    run(main(), loop)
+
+
+def test_a_caller_that_gives_up_late_harms_nobody_else() -> None:
+    """Cancelled in the very turn in which its answer was complete and its connection went to another."""
+
+    async def main() -> None:
+        async with serving(echo) as (_, port), asking(port) as upstream:
+            for delay in range(40):
+                asked = [asyncio.create_task(upstream.send("GET", f"/{number}")) for number in range(4)]
+                for _ in range(delay % 8):
+                    await asyncio.sleep(0)
+                await asyncio.sleep(delay / 40_000)
+                asked[0].cancel()
+                asked[2].cancel()
+                for task in (asked[1], asked[3]):
+                    assert (await (await task).read()).startswith(b"GET /")
+
+    run(main())
+
+
 def test_a_proxy_takes_no_memory_either_way() -> None:
     """128 MiB up and down at once, through the proxy."""
     total = 128 * MIB

@@ -208,7 +208,7 @@ class Connection(Flow):
     # -- answering
 
     def _begin(self, exchange: Exchange) -> None:
-        self.deadline = NEVER
+        self.deadline = self.loop.time() + self._limits.half_closed_timeout if self._ended else NEVER
         self._current = exchange
         self._task = self.loop.create_task(self._serve(exchange))
 

@@ -258,7 +258,8 @@ class HttpResponse:
     `headers` are sent as they stand; Date, Server, Content-Length, Transfer-Encoding and Connection are added where they are missing and needed.
     An async iterator is sent chunked, or, when `headers` has a Content-Length, as exactly that many bytes; it is closed (`aclose`) whatever happens.
 
-    With `upgrade`, the head is sent without any framing and the connection is handed to the callback as a raw stream (WebSocket, Docker's hijack).
+    With `upgrade`, the head is sent without any framing and the connection is handed to the callback as a raw stream (WebSocket, Docker's hijack);
+    the request's body must have been read before. The connection closes when the callback returns, and the callback is cancelled when it is lost.
     """
 
     __slots__ = ("body", "headers", "status", "upgrade")

@@ -119,10 +119,13 @@ class UpstreamConnection(Flow):
                 self.pump = self.loop.create_task(self._send(body, chunked))
             return await waiter
         except BaseException:
-            self.abandon()
+            # Given up: by then the answer may have been complete, and the connection somebody else's.
+            if not waiter.done() or waiter.cancelled() or waiter.exception() is not None or not waiter.result().complete:
+                self.abandon()
             raise
         finally:
-            self._waiter = None
+            if self._waiter is waiter:
+                self._waiter = None
 
     async def _send(self, body: AsyncIterator[bytes], chunked: bool) -> None:
         try:
@@ -228,7 +231,8 @@ class UpstreamConnection(Flow):
         elif not bodiless:
             self._body = IncomingBody(self, BUFFER)
             self._until_close = "content-length" not in index and "transfer-encoding" not in index
-        self._waiter.set_result(UpstreamResponse(self, status, headers, self._body, self._raw))
+        waiter, self._waiter = self._waiter, None
+        waiter.set_result(UpstreamResponse(self, status, headers, self._body, self._raw))
         if bodiless and status != 101:
             self._parser = None
             self._settle()
