@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudstead.services.logs.filterpattern import InvalidPattern, compile_pattern
-from cloudstead.services.logs.filterpattern.delimited import split
+from cloudstead.services.logs.filterpattern.delimited import _split_carefully, split
 from cloudstead.services.logs.filterpattern.regex import Regex
 from cloudstead.services.logs.filterpattern.values import like
 
@@ -326,6 +326,12 @@ def test_no_expression_takes_long_on_a_long_line(source: str) -> None:
     started = time.perf_counter()
     assert not Regex(source).found_in(line)
     assert time.perf_counter() - started < 2
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text('ab [] "\t', max_size=20), st.sampled_from([-1, 1, 2, 3]))
+def test_the_two_ways_of_cutting_a_line_agree(text: str, most: int) -> None:
+    assert split(text, most) == _split_carefully(text, most)
 
 
 def test_no_line_takes_long_to_cut_into_fields() -> None:
