@@ -186,7 +186,7 @@ def status(arguments: argparse.Namespace) -> int:
             out(f"Cloudstead is not running on {arguments.data}.")
         return NOT_RUNNING
     try:
-        told = client.get(run, "/_cloudstead/status")
+        told = {**client.get(run, "/_cloudstead/health"), **client.get(run, "/_cloudstead/status")}
     except client.Unreachable as error:
         raise Failure(f"Process {run.pid} runs, but {run.endpoint} does not answer: {error}.") from None
     if arguments.json:
