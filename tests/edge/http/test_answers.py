@@ -261,21 +261,21 @@ def test_an_upgraded_connection_is_raw_both_ways_with_half_close(status: int, lo
 
 def test_a_raw_stream_can_be_handed_to_another_protocol() -> None:
     class Other(asyncio.Protocol):
-        def __init__(self, gone: asyncio.Event) -> None:
+        def __init__(self, transport: asyncio.Transport, gone: asyncio.Event) -> None:
+            self.transport = transport
             self.gone = gone
 
         def data_received(self, data: bytes) -> None:
-            transport.write(b"other:" + data)
+            self.transport.write(b"other:" + data)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self.gone.set()
 
     async def take_over(stream: RawStream) -> None:
-        global transport
         gone = asyncio.Event()
-        transport = stream.transport  # type: ignore[name-defined]
-        transport.set_protocol(Other(gone))  # type: ignore[name-defined]
-        transport.write(b"first:" + stream.detach())  # type: ignore[name-defined]
+        transport = stream.transport
+        transport.set_protocol(Other(transport, gone))
+        transport.write(b"first:" + stream.detach())
         await gone.wait()
 
     async def handler(request: HttpRequest) -> HttpResponse:
