@@ -73,7 +73,8 @@ class Cloudstead:
         register_root_key(store, key.access_key_id, key.secret_access_key, now=self._clock.time())
         credentials = IamCredentials(cloud)
         cloud.authorizer = PolicyAuthorizer(settings.iam, credentials)
-        companions = CompanionProxy(cloud)
+        index = ServiceIndex.load()
+        companions = CompanionProxy(cloud, index)
         cloud.companion = companions
         stack.push_async_callback(companions.close)
         calllog = CallLog(enabled=settings.log_level in ("debug", "info"))
@@ -83,7 +84,7 @@ class Cloudstead:
             if service.eager:
                 await cloud.ready(service.name)
         authenticator = Authenticator(credentials, strict=settings.strict, now=self._clock.time)
-        self.calls = Calls(cloud, Identifier(ServiceIndex.load()), authenticator, companions, calllog)
+        self.calls = Calls(cloud, Identifier(index), authenticator, companions, calllog)
         self.calls.page("/_cloudstead/health", self._health)
         self.calls.page("/_cloudstead/status", self._status)
         server = Server(self.calls)

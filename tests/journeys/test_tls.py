@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import SSLError
+
 from support import CloudThread
 
 

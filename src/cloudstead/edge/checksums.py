@@ -11,7 +11,8 @@ import base64
 import functools
 import hashlib
 import zlib
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 
 class Checksum(Protocol):
@@ -60,7 +61,7 @@ class TableCrc:
         return (self._value ^ self._ones).to_bytes(self._ones.bit_length() // 8, "big")
 
 
-ALGORITHMS = {
+ALGORITHMS: Final[Mapping[str, Callable[[], Checksum]]] = {
     "crc32": Crc32,
     "crc32c": lambda: TableCrc(0x82F63B78, 32),
     "crc64nvme": lambda: TableCrc(0x9A6C9329AC4BC9B5, 64),
