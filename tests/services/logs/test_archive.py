@@ -190,6 +190,19 @@ async def test_a_damaged_segment_is_left_out_and_the_rest_is_readable(tmp_path: 
         assert texts(await everything(archive)) == [b"1"]
 
 
+async def test_a_damaged_block_costs_its_own_events_only(tmp_path: Path) -> None:
+    async with opened(tmp_path) as archive:
+        await archive.append(GROUP, 1, 0, [1], [b"lost"])
+        await archive.append(GROUP, 2, 0, [2], [b"kept"])
+        await sorted_out(archive)
+        archive.files.close()
+        path = next((tmp_path / "groups" / f"{GROUP:016x}").iterdir())
+        data = bytearray(path.read_bytes())
+        data[4] ^= 0xFF
+        path.write_bytes(data)
+        assert texts(await everything(archive)) == [b"kept"]
+
+
 async def test_whole_segments_expire(tmp_path: Path) -> None:
     async with opened(tmp_path) as archive:
         await archive.append(GROUP, STREAM, 0, [1, 2], [b"old", b"old too"])

@@ -7,4 +7,5 @@ SERVICE = Service(
     modules=("groups", "streams", "log_events", "tagging", "filters", "policies", "live_tail", "queries"),
     tables="model:TABLES",
     start="controller:start",
+    eager=True,  # events expire, and subscriptions have a backlog, also when nobody calls
 )

@@ -71,6 +71,7 @@ class Archive:
         self._unsorted: list[int] = []
         self._sorting: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
+        self._closing = False
 
     async def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +84,8 @@ class Archive:
 
     async def close(self) -> None:
         """Write what waits; sorting goes on at the next start."""
+        self._closing = True
         if self._sorting is not None:
-            self._unsorted.clear()
             await asyncio.wait([self._sorting])
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._journal.close)
@@ -125,7 +126,7 @@ class Archive:
             self._sorting = asyncio.create_task(self._sort_all(), name="logs-sort")
 
     async def _sort_all(self) -> None:
-        while self._unsorted:
+        while self._unsorted and not self._closing:
             number = self._unsorted[0]
             try:
                 groups = await self._sort(number)
@@ -133,8 +134,6 @@ class Archive:
                 log.error("Journal %d of the log events cannot be sorted yet: %s", number, error)
                 self._room.set()  # callers shall not hang; when the disk is full they are told so
                 return  # tried again with the next journal, or at the next start
-            if not self._unsorted:
-                return  # the archive is closing
             self._unsorted.remove(number)
             if len(self._unsorted) <= MOST_UNSORTED:
                 self._room.set()
@@ -162,7 +161,7 @@ class Archive:
 
     async def merge(self, group: int, expired: int = 0) -> None:
         """Merge small segments of a group, as long as there are enough of them."""
-        while small := plan_merge(self.index.contents(group).segments, self.needed_seq(group)):
+        while not self._closing and (small := plan_merge(self.index.contents(group).segments, self.needed_seq(group))):
             alive = {stream for stream in self.index.contents(group).streams if self._alive(group, stream)}
             merged = await asyncio.get_running_loop().run_in_executor(self._sorter, self._merge, small, alive, expired)
             names = {segment.name for segment in small} - ({merged.name} if merged else set())

@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cloudstead.kernel.clock import Timer
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.services.logs.archive import Archive
 from cloudstead.services.logs.delivery import Deliveries
-from cloudstead.services.logs.insights.pool import Queries
 from cloudstead.services.logs.journal import Accepted
 from cloudstead.services.logs.metrics import Metrics
 from cloudstead.services.logs.model import GROUPS, STREAMS
+
+if TYPE_CHECKING:
+    from cloudstead.services.logs.insights.pool import Queries
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +44,19 @@ class Logs:
         self.archive = Archive(cloud.data / "logs", self._alive)
         self.deliveries = Deliveries(cloud, self.archive)
         self.metrics = Metrics(cloud)
-        self.queries = Queries(cloud.clock)
+        self._queries: Queries | None = None
         self.live: set[Listener] = set()  # Live Tail sessions
         self._timer: Timer | None = None
         self._sweeping: asyncio.Task[None] | None = None
+
+    @property
+    def queries(self) -> Queries:
+        """The queries of Logs Insights. Their language is loaded with the first one: the daemon starts without it."""
+        if self._queries is None:
+            from cloudstead.services.logs.insights.pool import Queries
+
+            self._queries = Queries(self._cloud.clock)
+        return self._queries
 
     def _alive(self, group: int, stream: int) -> bool:
         row = self._cloud.store.table(STREAMS).find("by_uid", (stream,))
@@ -64,7 +75,8 @@ class Logs:
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
-        await self.queries.stop()
+        if self._queries is not None:
+            await self._queries.stop()
         await self.deliveries.stop()
         await self.metrics.stop()
         await self.archive.close()

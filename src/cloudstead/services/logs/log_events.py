@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
@@ -17,9 +15,8 @@ from cloudstead.services.logs import api, arns, groups, streams
 from cloudstead.services.logs.archive import EVENT_OVERHEAD, PAGE_EVENTS
 from cloudstead.services.logs.controller import part
 from cloudstead.services.logs.filterpattern import InvalidPattern, Pattern, compile_pattern
-from cloudstead.services.logs.insights.worker import POINTER, pointer
 from cloudstead.services.logs.model import GROUPS, STREAMS, LogGroup, LogStream
-from cloudstead.services.logs.runs import FIRST, LAST, Entry, Key, event_id, key_of
+from cloudstead.services.logs.runs import FIRST, LAST, LATEST_ID, Entry, Key, event_id, key_of, pointed, pointer
 
 LARGEST_BATCH = 1_048_576  # bytes, with the overhead of each event
 LARGEST_EVENT = 1_048_576 - EVENT_OVERHEAD
@@ -137,7 +134,7 @@ def _tokens(entries: Sequence[Entry], position: Key | None, after: Key) -> tuple
     """Where to go on forward and backward. After an empty page: from where this one was asked for."""
     if entries:
         return f"f/{event_id(entries[-1].key)}/s", f"b/{event_id(entries[0].key)}/s"
-    here = position if position is not None else (max(after[0], 0), 0)
+    here = position if position is not None else min((max(after[0], 0), 0), LATEST_ID)
     return f"f/{event_id(here)}/s", f"b/{event_id(here)}/s"
 
 
@@ -242,14 +239,14 @@ def pattern_of(text: str | None) -> Pattern | None:
 
 def _pointed(ctx: Context, text: str) -> tuple[LogGroup, LogStream, Key]:
     try:
-        group_uid, stream_uid, timestamp, seq = POINTER.unpack(base64.b64decode(text, altchars=b"-_", validate=True))
-    except (ValueError, struct.error):
+        group_uid, stream_uid, key = pointed(text)
+    except ValueError:
         raise api.InvalidParameterException("The specified log record pointer is invalid.") from None
     group: LogGroup | None = ctx.table(GROUPS).find("by_uid", (group_uid,))
     stream: LogStream | None = ctx.table(STREAMS).find("by_uid", (stream_uid,))
     if group is None or stream is None or (group.account, group.region) != (ctx.account, ctx.region) or stream.group_uid != group_uid:
         raise api.ResourceNotFoundException("The specified log record does not exist.")
-    return group, stream, (timestamp, seq)
+    return group, stream, key
 
 
 def _group_of_pointer(ctx: Context, request: api.GetLogRecordRequest) -> str:
@@ -282,7 +279,7 @@ def record(group: LogGroup, stream: str, entry: Entry) -> dict[str, str]:
         "@logStream": stream,
         "@log": f"{group.account}:{group.name}",
         "@ingestionTime": str(entry.ingested),
-        "@ptr": pointer(group.uid, entry.stream, *entry.key),
+        "@ptr": pointer(group.uid, entry.stream, entry.key),
     }
     if message.startswith("{"):
         with contextlib.suppress(msgspec.DecodeError, RecursionError):

@@ -12,11 +12,12 @@ Two layouts, columns first so that reading a page touches few objects (little-en
 
 from __future__ import annotations
 
+import base64
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from struct import pack, unpack_from
+from struct import Struct, error, pack, unpack_from
 from typing import TypeAlias
 
 import msgspec
@@ -28,6 +29,9 @@ LAST: Key = (1 << 63, 1 << 64)
 ID_SHIFT = 144  # AWS's ids carry the timestamp above this bit
 SEQ_SHIFT = 80
 ID_DIGITS = 56
+LATEST_ID = (1 << 42, 0)  # no later key has an id of 56 digits: the year 2109
+
+_POINTER = Struct(">QQQQ")
 
 
 def event_id(key: Key) -> str:
@@ -45,6 +49,24 @@ def key_of(digits: str) -> Key:
         raise ValueError("an event id has 56 digits")
     number = int(digits)
     return number >> ID_SHIFT, (number >> SEQ_SHIFT) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def pointer(group: int, stream: int, key: Key) -> str:
+    """What GetLogRecord finds an event by: `@ptr` of a query's rows."""
+    return base64.urlsafe_b64encode(_POINTER.pack(group, stream, *key)).decode("ascii")
+
+
+def pointed(text: str) -> tuple[int, int, Key]:
+    """The uids of group and stream, and the key, that a pointer stands for.
+
+    Raises:
+        ValueError: it is no pointer.
+    """
+    try:
+        group, stream, timestamp, seq = _POINTER.unpack(base64.b64decode(text, altchars=b"-_", validate=True))
+    except error:
+        raise ValueError("not a pointer") from None
+    return group, stream, (timestamp, seq)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -3,9 +3,9 @@
     groups/<group uid, 16 hex digits>/<first journal>-<last journal>.segment
 
         blocks     each the events of one stream in key order, about 64 KB before deflating; blocks of a stream follow one another
-        index      msgpack of [Block…]: what is where, by time (the sparse index: one entry a block)
+        index      deflated msgpack of [Block…]: what is where, by time (the sparse index: one entry a block)
         summary    msgpack of Summary: totals, and for each stream its first and last event
-        trailer    index offset u64 | index length u32 | summary length u32 | crc32 of index and summary u32 | magic u32
+        trailer    index offset u64 | index length u32 | summary length u32 | crc32 of the summary u32 | magic u32
 
 Names carry no name of a group or stream, so a hostile name never meets the file system.
 
@@ -17,6 +17,7 @@ within another's, does not.
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import zlib
@@ -30,6 +31,8 @@ import msgspec
 from cloudstead.services.logs.files import Files, sync_folder
 from cloudstead.services.logs.merge import Merge, Source
 from cloudstead.services.logs.runs import Run, deflated, read_deflated
+
+log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 64 << 10
 BLOCK_EVENTS = 4096
@@ -128,9 +131,14 @@ class BlockSource:
         self._files, self._name, self.block = files, name, block
         self.low, self.high = block.low, block.high
 
-    def open(self) -> Run:
+    def open(self) -> Run | list[Source]:
+        """Its events; nothing when it is damaged, so that the others stay readable."""
         block = self.block
-        return read_deflated(block.stream, block.count, self._files.read(self._name, block.offset, block.length))
+        try:
+            return read_deflated(block.stream, block.count, self._files.read(self._name, block.offset, block.length))
+        except (zlib.error, struct.error, EOFError) as error:
+            log.error("%s is damaged at byte %d, %d log events cannot be read: %s", self._name, block.offset, block.count, error)
+            return []
 
 
 class SegmentSource:
@@ -199,8 +207,7 @@ class Writer:
         index = zlib.compress(msgspec.msgpack.encode(blocks), 1)
         about = msgspec.msgpack.encode(summary)
         offset = self._file.tell()
-        crc = zlib.crc32(about, zlib.crc32(index))
-        self._file.write(index + about + _TRAILER.pack(offset, len(index), len(about), crc, _MAGIC))
+        self._file.write(index + about + _TRAILER.pack(offset, len(index), len(about), zlib.crc32(about), _MAGIC))
         self._file.flush()
         length = self._file.tell()
         os.fdatasync(self._file.fileno())
@@ -297,10 +304,9 @@ def read_summary(files: Files, group: int, first: int, last: int) -> tuple[Segme
     name = segment_name(group, first, last)
     try:
         offset, index_length, summary_length, crc = _trailer(files, name)
-        index = files.read(name, offset, index_length)
         about = files.read(name, offset + index_length, summary_length)
-        if zlib.crc32(about, zlib.crc32(index)) != crc:
-            raise Damaged(f"{name}: the checksum of its index does not fit")
+        if zlib.crc32(about) != crc:
+            raise Damaged(f"{name}: the checksum of its summary does not fit")
         summary = msgspec.msgpack.decode(about, type=Summary)
     except (EOFError, OSError, ValueError) as error:
         raise Damaged(f"{name}: {error}") from error

@@ -6,8 +6,6 @@ a regular expression. Files may be sorted or merged away under it; then it says 
 
 from __future__ import annotations
 
-import base64
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +17,9 @@ from cloudstead.services.logs.insights.language import parse
 from cloudstead.services.logs.insights.stages import MOST_ROWS, Pipeline, Row
 from cloudstead.services.logs.journal import Batch
 from cloudstead.services.logs.merge import Merge, Source
-from cloudstead.services.logs.runs import LAST, Run
+from cloudstead.services.logs.runs import LAST, Run, pointer
 from cloudstead.services.logs.segments import Segment, SegmentSource
 
-POINTER = struct.Struct(">QQQQ")
 _ROWS_AT_ONCE = 1000
 
 
@@ -52,11 +49,6 @@ class Outcome(msgspec.Struct):
     scanned: float = 0.0
     scanned_bytes: float = 0.0
     stale: bool = False  # a file was gone: try again
-
-
-def pointer(group: int, stream: int, timestamp: int, seq: int) -> str:
-    """What GetLogRecord finds an event by."""
-    return base64.urlsafe_b64encode(POINTER.pack(group, stream, timestamp, seq)).decode("ascii")
 
 
 class _OfGroup:
@@ -114,7 +106,7 @@ def _rows(group: JobGroup, part: Run, start: int, stop: int) -> Iterator[Row]:
                 "@logStream": stream,
                 "@log": group.label,
                 "@ingestionTime": part.ingested[i],
-                "@ptr": pointer(group.uid, part.stream, stamp, part.seqs[i]),
+                "@ptr": pointer(group.uid, part.stream, part.key(i)),
             },
             message,
         )
