@@ -70,11 +70,9 @@ async def list_access_keys(ctx: Context, request: api.ListAccessKeysRequest) -> 
 @operation(resource=arns.user, resource_tags=arns.user_tags)
 async def update_access_key(ctx: Context, request: api.UpdateAccessKeyRequest) -> api.UpdateAccessKeyResponse:
     """Switch a key on or off, from its next use."""
-    if request.status not in ("Active", "Inactive"):
-        raise api.InvalidInputException(f"The status {request.status} cannot be set.")
     key = _require(ctx, _owner(ctx, request.user_name), request.access_key_id)
     with ctx.transaction() as tx:
-        tx.update(ACCESS_KEYS, key, status=request.status)
+        tx.update(ACCESS_KEYS, key, status=rules.settable(request.status))
     return api.UpdateAccessKeyResponse()
 
 

@@ -323,7 +323,12 @@ ACCESS_KEYS = Table(
     unique=("by_id",),
 )
 LOGIN_PROFILES = Table("iam.login_profiles", LoginProfile, key=lambda profile: (profile.account, fold(profile.user)))
-SETTINGS = Table("iam.settings", AccountSettings, key=lambda settings: (settings.account,))
+SETTINGS = Table(
+    "iam.settings",
+    AccountSettings,
+    key=lambda settings: (settings.account,),
+    indexes={"by_alias": lambda settings: (settings.alias,) if settings.alias else None},
+)
 OIDC_PROVIDERS = Table("iam.oidc_providers", OpenIDConnectProvider, key=lambda provider: (provider.account, provider.url))
 SAML_PROVIDERS = Table("iam.saml_providers", SamlProvider, key=lambda provider: (provider.account, fold(provider.name)))
 SERVER_CERTIFICATES = Table("iam.server_certificates", ServerCertificate, key=lambda one: (one.account, fold(one.name)))

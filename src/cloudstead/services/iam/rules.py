@@ -14,7 +14,7 @@ from cloudstead.kernel.policy import TRUST, Kind, MalformedPolicy, parse
 from cloudstead.kernel.quotas import Quota
 from cloudstead.kernel.store import IndexKey, Row, Table
 from cloudstead.services.iam import api
-from cloudstead.services.iam.model import ROLES, USERS, fold
+from cloudstead.services.iam.model import ROLES, USERS, KeyStatus, fold
 
 R = TypeVar("R", bound=Row)
 T = TypeVar("T")
@@ -180,3 +180,16 @@ def tags_from(wanted: list[api.Tag] | None) -> dict[str, str]:
 def tag_list(row_tags: dict[str, str]) -> list[api.Tag] | None:
     """Tags as users and roles show them: not at all when there are none."""
     return tags.to_list(row_tags, api.Tag) or None
+
+
+def settable(status: str) -> KeyStatus:
+    """The status that a key or certificate is to have.
+
+    Raises:
+        InvalidInputException: it is one that only time sets.
+    """
+    if status == "Active":
+        return "Active"
+    if status == "Inactive":
+        return "Inactive"
+    raise api.InvalidInputException(f"The status {status} cannot be set.")
