@@ -15,6 +15,7 @@ import pytest
 from cloudstead.edge.http.limits import Limits
 from cloudstead.edge.http.messages import Handler, HttpRequest, HttpResponse
 from cloudstead.edge.http.server import Server, loop_factory
+from cloudstead.edge.http.upstream import Upstream
 
 QUICK = Limits(
     idle_timeout=30, head_timeout=0.3, body_timeout=0.3, write_timeout=0.5, half_closed_timeout=0.3, linger_timeout=0.3, sweep_interval=0.05
@@ -150,3 +151,13 @@ def resident() -> int:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+@contextlib.asynccontextmanager
+async def asking(port: int | Path, **options: object) -> AsyncIterator[Upstream]:
+    upstream = Upstream(port if isinstance(port, Path) else ("127.0.0.1", port), **options)  # type: ignore[arg-type]
+    try:
+        yield upstream
+    finally:
+        await upstream.close()
+        assert not upstream._all
