@@ -106,7 +106,13 @@ def page(
 def page_of(ctx: Context, request: Any, items: Iterable[T], key: Callable[[T], Any]) -> tuple[list[T], str | None]:
     """As `page`, for what does not stand in a table of its own."""
     return pagination.page_of(
-        ctx, items, key=key, request=request, token=request.marker, limit=request.max_items or PAGE, invalid=invalid_marker
+        ctx,
+        items,
+        key=key,
+        request=request,
+        token=request.marker,
+        limit=getattr(request, "max_items", None) or PAGE,
+        invalid=invalid_marker,
     )
 
 
