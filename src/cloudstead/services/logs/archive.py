@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -26,7 +27,7 @@ from cloudstead.services.logs.files import Files
 from cloudstead.services.logs.index import Contents, Index, plan_merge
 from cloudstead.services.logs.journal import ROTATE_BYTES, Accepted, Batch, Journal
 from cloudstead.services.logs.merge import Merge, Source
-from cloudstead.services.logs.runs import FIRST, LAST, Entry, Key, Run
+from cloudstead.services.logs.runs import FIRST, LAST, Entry, Key
 from cloudstead.services.logs.segments import BlockSource, Segment, SegmentSource, group_folder, merge_segments, write_sorted
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ EVENT_OVERHEAD = 26  # AWS counts so many bytes for an event besides its message
 SCAN_BYTES = 64 << 20  # after so many bytes without filling a page, a page is answered as it is
 MOST_UNSORTED = 6  # journals; callers wait when sorting lags behind that far
 _TRIES = 5
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Test = Callable[[bytes], bool]
 Listener = Callable[[list[Accepted]], None]
@@ -267,21 +271,17 @@ class Archive:
         )
         blocks: list[BlockSource] = []
         for segment in [segment for segment in contents.segments if segment.high_seq > seq]:
-            blocks += await asyncio.wrap_future(self._readers.submit(_late_blocks, self.files, segment, seq))
+            blocks += await self.work(_late_blocks, self.files, segment, seq)
         return blocks, batches
 
-    async def load(self, sources: Sequence[Source]) -> list[Run]:
-        """Read some runs whole."""
-        return await asyncio.wrap_future(self._readers.submit(_load, sources))
+    async def work(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Run something that reads runs, or takes long, in one of the reading threads."""
+        return await asyncio.wrap_future(self._readers.submit(function, *arguments, **named))
 
     @property
     def last_seq(self) -> int:
         """No event that was accepted so far has a higher number."""
         return self._journal.last_seq
-
-
-def _load(sources: Sequence[Source]) -> list[Run]:
-    return [run for source in sources if isinstance(run := source.open(), Run)]
 
 
 def _late_blocks(files: Files, segment: Segment, seq: int) -> list[BlockSource]:

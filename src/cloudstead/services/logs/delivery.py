@@ -16,8 +16,8 @@ import asyncio
 import base64
 import gzip
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -44,6 +44,8 @@ from cloudstead.services.logs.model import (
 )
 from cloudstead.services.logs.runs import LAST, Run, event_id
 
+S = TypeVar("S", bound=Source)
+
 log = logging.getLogger(__name__)
 
 PRINCIPAL = "logs.amazonaws.com"
@@ -52,7 +54,7 @@ GIVE_UP_MS = 86_400_000
 KEEP_CURSOR_SECONDS = 5.0
 COLLECT_SECONDS = 0.2  # so long events are gathered before they are delivered together
 LARGEST_PAYLOAD = 900_000  # bytes: a Kinesis record holds a megabyte
-_AT_ONCE = 200  # runs that are gathered for one round
+_BYTES_AT_ONCE = 2 << 20  # of messages that are gathered for one round
 
 
 class LogEvent(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -234,39 +236,29 @@ class Deliveries:
                 worker.again = True
 
     async def _round(self, row: SubscriptionFilter, group: LogGroup, worker: _Worker) -> None:
+        """Deliver what was accepted since the cursor. Sorted blocks hold events of any number, so the cursor moves when all of them are done."""
+        sorted_blocks, fresh = await self._archive.since(group.uid, worker.seq)
+        for blocks in _portions(sorted_blocks, lambda source: source.block.size):
+            await self._deliver(row, group, worker.seq, blocks)
+        if sorted_blocks:
+            self._advance(worker, max(worker.seq, *(source.block.high_seq for source in sorted_blocks)))
+        for batches in _portions(fresh, lambda batch: batch.size):
+            await self._deliver(row, group, worker.seq, batches)
+            self._advance(worker, batches[-1].last_seq)
+
+    async def _deliver(self, row: SubscriptionFilter, group: LogGroup, done: int, sources: Sequence[Source]) -> None:
+        """Deliver the matching events after `done` of some runs, stream by stream."""
         ctx = self._cloud.service_context(PRINCIPAL, row.account, row.region)
         pattern = compile_pattern(row.pattern) if row.pattern.strip() else None
-        sorted_runs, fresh = await self._archive.since(group.uid, worker.seq)
-        for at in range(0, len(sorted_runs), _AT_ONCE):
-            await self._deliver(ctx, row, group, pattern, worker.seq, await self._archive.load(sorted_runs[at : at + _AT_ONCE]))
-        if sorted_runs:
-            self._advance(worker, max(worker.seq, *(source.block.high_seq for source in sorted_runs)))
-        for at in range(0, len(fresh), _AT_ONCE):
-            part: list[Source] = list(fresh[at : at + _AT_ONCE])
-            await self._deliver(ctx, row, group, pattern, worker.seq, await self._archive.load(part))
-            self._advance(worker, fresh[min(at + _AT_ONCE, len(fresh)) - 1].last_seq)
-
-    async def _deliver(
-        self, ctx: Context, row: SubscriptionFilter, group: LogGroup, pattern: Pattern | None, done: int, runs: Sequence[Run]
-    ) -> None:
-        """Deliver the matching events after `done` of some runs, stream by stream."""
         too_old = int(ctx.now() * 1000) - GIVE_UP_MS
-        by_stream: dict[int, list[LogEvent]] = {}
-        for run in runs:
-            for i in range(len(run.stamps)):
-                if run.seqs[i] <= done or run.ingested[i] < too_old:
-                    continue
-                event = _event(pattern, run, i)
-                if event is not None:
-                    by_stream.setdefault(run.stream, []).append(event)
+        by_stream = await self._archive.work(_matching, sources, pattern, done, too_old)
         for uid, events in by_stream.items():
             stream = ctx.table(STREAMS).find("by_uid", (uid,))
             if stream is not None:
-                message = Message("DATA_MESSAGE", group.account, group.name, stream.name, [row.name], events)
-                await self._send(ctx, row, message)
+                await self._send(ctx, row, Message("DATA_MESSAGE", group.account, group.name, stream.name, [row.name], events))
 
     async def _send(self, ctx: Context, row: SubscriptionFilter, message: Message) -> None:
-        data = payload(message)
+        data = await self._archive.work(payload, message)
         events = message.log_events
         if len(data) > LARGEST_PAYLOAD and len(events) > 1:
             for half in (events[: len(events) // 2], events[len(events) // 2 :]):
@@ -298,6 +290,33 @@ class Deliveries:
                 if key in view:
                     tx.put(CURSORS, Cursor(account=key[0], region=key[1], group=key[2], name=key[3], seq=worker.seq))
                 worker.kept = worker.seq
+
+
+def _portions(sources: Sequence[S], size: Callable[[S], int]) -> Iterator[list[S]]:
+    """The same in order, so many bytes at once."""
+    portion: list[S] = []
+    total = 0
+    for source in sources:
+        portion.append(source)
+        total += size(source)
+        if total >= _BYTES_AT_ONCE:
+            yield portion
+            portion, total = [], 0
+    if portion:
+        yield portion
+
+
+def _matching(sources: Sequence[Source], pattern: Pattern | None, done: int, too_old: int) -> dict[int, list[LogEvent]]:
+    """The events to deliver, by stream. Runs in a thread: it reads files and may match for long."""
+    found: dict[int, list[LogEvent]] = {}
+    for source in sources:
+        run = source.open()
+        if not isinstance(run, Run):
+            continue
+        for i in range(len(run.stamps)):
+            if run.seqs[i] > done and run.ingested[i] >= too_old and (event := _event(pattern, run, i)) is not None:
+                found.setdefault(run.stream, []).append(event)
+    return found
 
 
 def _event(pattern: Pattern | None, run: Run, i: int) -> LogEvent | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 PUBLISH_SECONDS = 10.0
 MINUTE = 60_000  # ms
+_AT_ONCE = 500  # events that a filter is applied to before others may do something
 MOST_VALUES = 150  # in one datum of PutMetricData
 
 
@@ -103,6 +105,8 @@ class Metrics:
         self._values: dict[Series, dict[float, int]] = {}
         self._unmatched: dict[tuple[RowKey, int], Transformation] = {}  # filter and minute in which events came; goes when one matches
         self._matched: set[tuple[RowKey, int]] = set()
+        self._waiting: deque[Accepted] = deque()  # events that are on disk and not looked at yet
+        self._looking: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._publishing: asyncio.Task[None] | None = None
 
@@ -111,6 +115,8 @@ class Metrics:
             self._timer.cancel()
         if self._publishing is not None:
             await asyncio.gather(self._publishing, return_exceptions=True)
+        if self._looking is not None:
+            await asyncio.gather(self._looking, return_exceptions=True)
         if self._values:
             await self.publish()
 
@@ -119,10 +125,19 @@ class Metrics:
         self._of_group.pop(group, None)
 
     def accepted(self, events: Sequence[Accepted]) -> None:
-        """Listens to the archive."""
-        for each in events:
-            for wanted in self._filters(each.batch.group):
-                self._apply(wanted, each)
+        """Listens to the archive. Only notes what is to be looked at: a group may have a hundred filters."""
+        self._waiting.extend(each for each in events if self._filters(each.batch.group))
+        if self._waiting and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look(), name="logs-metric-filters")
+
+    async def _look(self) -> None:
+        while self._waiting:
+            events = self._waiting.popleft()
+            for wanted in self._filters(events.batch.group):
+                for at in range(0, len(events.stamps), _AT_ONCE):
+                    self._apply(wanted, events.stamps[at : at + _AT_ONCE], events.messages[at : at + _AT_ONCE])
+                    await asyncio.sleep(0)
+        self._publish_later()
 
     def _filters(self, group: int) -> tuple[_Filter, ...]:
         known = self._of_group.get(group)
@@ -134,9 +149,9 @@ class Metrics:
             self._of_group[group] = known
         return known
 
-    def _apply(self, wanted: _Filter, events: Accepted) -> None:
+    def _apply(self, wanted: _Filter, stamps: Sequence[int], messages: Sequence[bytes]) -> None:
         row, made = wanted.row, wanted.row.transformation
-        for stamp, message in zip(events.stamps, events.messages, strict=True):
+        for stamp, message in zip(stamps, messages, strict=True):
             minute = stamp - stamp % MINUTE
             found = wanted.value(message)
             if found is None:
@@ -148,7 +163,6 @@ class Metrics:
                 self._matched.add((wanted.key, minute))
                 self._unmatched.pop((wanted.key, minute), None)
             self._count(Series(row.account, row.region, made.namespace, made.name, dimensions, made.unit, minute), value)
-        self._publish_later()
 
     def _count(self, series: Series, value: float) -> None:
         counts = self._values.setdefault(series, {})
@@ -168,6 +182,8 @@ class Metrics:
 
     async def publish(self) -> None:
         """Send what was gathered."""
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
         self._count_defaults()
         values, self._values = self._values, {}
         data: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
