@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_operations import GROUP, Bench, bench
+from logs_bench import GROUP, Bench, bench
 
 from cloudstead.services.logs import api
-from cloudstead.services.logs.insights.language import Malformed, parse
-from cloudstead.services.logs.insights.stages import Pipeline, Row
+from cloudstead.services.logs.insights.language import parse
+from cloudstead.services.logs.insights.rows import Row
+from cloudstead.services.logs.insights.stages import Pipeline
+from cloudstead.services.logs.insights.tokens import Malformed
 
 MINUTE = 60_000
 EVENTS = [

@@ -11,9 +11,10 @@ from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page, page_of
 from cloudstead.services.logs import api, arns, groups, streams
 from cloudstead.services.logs.controller import part
-from cloudstead.services.logs.insights.language import Malformed, parse
+from cloudstead.services.logs.insights.language import parse
 from cloudstead.services.logs.insights.pool import MOST_RUNNING, Run
 from cloudstead.services.logs.insights.stages import MOST_ROWS
+from cloudstead.services.logs.insights.tokens import Malformed
 from cloudstead.services.logs.insights.worker import Job, JobGroup
 from cloudstead.services.logs.log_events import bounds, named, record
 from cloudstead.services.logs.model import QUERY_DEFINITIONS, LogGroup, QueryDefinition

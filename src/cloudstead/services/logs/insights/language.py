@@ -8,115 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
-import msgspec
-
-LARGEST = 10_000  # characters
-
-
-class Malformed(ValueError):
-    """A query that is not understood.
-
-    Attributes:
-        start, end: what part of the text, in characters.
-    """
-
-    def __init__(self, message: str, start: int, end: int) -> None:
-        super().__init__(message)
-        self.start = start
-        self.end = end
-
-
-class Field(msgspec.Struct, frozen=True, tag=True):
-    name: str
-
-
-class Text(msgspec.Struct, frozen=True, tag=True):
-    value: str
-
-
-class Number(msgspec.Struct, frozen=True, tag=True):
-    value: float
-
-
-class Call(msgspec.Struct, frozen=True, tag=True):
-    """A function, or an operator by its sign."""
-
-    name: str
-    arguments: tuple[Expression, ...]
-
-
-class Matches(msgspec.Struct, frozen=True, tag=True):
-    """`like` and `=~`."""
-
-    value: Expression
-    pattern: str
-    is_regex: bool
-
-
-class Contained(msgspec.Struct, frozen=True, tag=True):
-    """`in [1, 2]`."""
-
-    value: Expression
-    among: tuple[Expression, ...]
-
-
-Expression: TypeAlias = Field | Text | Number | Call | Matches | Contained
-
-
-class Named(msgspec.Struct, frozen=True):
-    """An expression and what its column is called."""
-
-    name: str
-    expression: Expression
-
-
-class Fields(msgspec.Struct, frozen=True, tag=True):
-    columns: tuple[Named, ...]
-    only: bool = False  # display: nothing else
-
-
-class Filter(msgspec.Struct, frozen=True, tag=True):
-    condition: Expression
-
-
-class Parse(msgspec.Struct, frozen=True, tag=True):
-    value: Expression
-    pattern: str  # a regular expression with groups
-    names: tuple[str, ...]
-
-
-class Aggregate(msgspec.Struct, frozen=True):
-    name: str
-    function: str
-    arguments: tuple[Expression, ...]
-
-
-class Stats(msgspec.Struct, frozen=True, tag=True):
-    aggregates: tuple[Aggregate, ...]
-    by: tuple[Named, ...]
-
-
-class Sort(msgspec.Struct, frozen=True, tag=True):
-    keys: tuple[tuple[Expression, bool], ...]  # descending?
-
-
-class Limit(msgspec.Struct, frozen=True, tag=True):
-    count: int
-    last: bool = False
-
-
-class Dedup(msgspec.Struct, frozen=True, tag=True):
-    by: tuple[Expression, ...]
-
-
-Command: TypeAlias = Fields | Filter | Parse | Stats | Sort | Limit | Dedup
-
-
-class Query(msgspec.Struct, frozen=True):
-    commands: tuple[Command, ...]
-
+from cloudstead.services.logs.insights.regexes import compiled, glob, with_groups
+from cloudstead.services.logs.insights.syntax import (
+    Aggregate,
+    Call,
+    Command,
+    Contained,
+    Dedup,
+    Expression,
+    Field,
+    Fields,
+    Filter,
+    Limit,
+    Matches,
+    Named,
+    Number,
+    Parse,
+    Query,
+    Sort,
+    Stats,
+    Text,
+)
+from cloudstead.services.logs.insights.tokens import Malformed, Token, tokens
 
 AGGREGATES = {
     "count": (0, 1),
@@ -161,75 +75,6 @@ FUNCTIONS = {
     "frommillis": (1, 1),
 }
 PERIODS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-
-Kind: TypeAlias = Literal["text", "regex", "number", "period", "name", "quoted-name", "sign", "end"]
-
-_TOKEN = re.compile(
-    r"""\s+|\#[^\n]*                                    # space and comments
-    |(?P<period>\d+(?:ms|[smhdw])\b)
-    |(?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)
-    |(?P<name>@?[A-Za-z_][\w@]*(?:[.:][\w@-]+)*)
-    |`(?P<quoted>[^`]*)`
-    |(?P<sign>=~|!=|<=|>=|[-+*/%^=<>(),|\[\]])""",
-    re.VERBOSE,
-)
-
-
-class Token(msgspec.Struct, frozen=True):
-    kind: Kind
-    text: str
-    start: int
-    end: int
-
-    def says(self, *words: str) -> bool:
-        return self.kind in ("name", "sign") and self.text.lower() in words
-
-
-def tokens(text: str) -> list[Token]:
-    """
-    Raises:
-        Malformed
-    """
-    found: list[Token] = []
-    at = 0
-    while at < len(text):
-        start, character = at, text[at]
-        if character in "\"'":
-            at, value = _delimited(text, at)
-            found.append(Token("text", re.sub(r"\\([\"'\\])", r"\1", value), start, at))
-        elif (character == "/" and found and found[-1].says("like", "=~", "parse")) or (
-            character == "/" and len(found) >= 2 and _after_parse(found)
-        ):
-            at, value = _delimited(text, at)
-            found.append(Token("regex", value, start, at))
-        else:
-            match = _TOKEN.match(text, at)
-            if match is None:
-                raise Malformed(f"unexpected symbol found {character}", at, at + 1)
-            at = match.end()
-            kind = match.lastgroup
-            if kind == "quoted":
-                found.append(Token("quoted-name", match["quoted"], start, at))
-            elif kind is not None:
-                found.append(Token(kind, match[kind], start, at))  # type: ignore[arg-type]
-    found.append(Token("end", "", len(text), len(text)))
-    return found
-
-
-def _after_parse(found: list[Token]) -> bool:
-    """Whether what comes next is the pattern of `parse <field>`."""
-    return found[-2].says("parse") and (len(found) == 2 or found[-3].says("|"))
-
-
-def _delimited(text: str, at: int) -> tuple[int, str]:
-    """Where a text or expression in delimiters ends, and what stands in it."""
-    closing = text[at]
-    end = at + 1
-    while end < len(text) and text[end] != closing:
-        end += 2 if text[end] == "\\" else 1
-    if end >= len(text):
-        raise Malformed(f"unexpected end of query, {closing} is not closed", at, len(text))
-    return end + 1, text[at + 1 : end]
 
 
 def parse(text: str) -> Query:
@@ -341,11 +186,11 @@ class _Parser:
             value = self._primary()
         token = self._take()
         if token.kind == "regex":
-            pattern, names = _with_groups(token)
+            pattern, names = with_groups(token)
             if self._accept("as"):
                 names = self._names()
         elif token.kind == "text":
-            pattern = _glob(token.text)
+            pattern = glob(token.text)
             self._expect("as")
             names = self._names()
         else:
@@ -472,7 +317,7 @@ class _Parser:
     def _matches(self, left: Expression) -> Matches:
         token = self._take()
         if token.kind == "regex":
-            _compile(token)
+            compiled(token)
             return Matches(left, token.text, is_regex=True)
         if token.kind == "text":
             return Matches(left, token.text, is_regex=False)
@@ -541,34 +386,3 @@ def _negated(expression: Expression, negated: bool) -> Expression:
 def _milliseconds(period: str) -> int:
     digits = period.rstrip("mshdw")
     return int(digits) * PERIODS[period[len(digits) :]]
-
-
-def _compile(token: Token) -> re.Pattern[str]:
-    try:
-        return re.compile(_python(token.text))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise Malformed(f"invalid regular expression: {error}", token.start, token.end) from None
-
-
-def _python(source: str) -> str:
-    """AWS's `(?<name>` is Python's `(?P<name>`, and `\\/` is a slash."""
-    return re.sub(r"\(\?<(?=[A-Za-z_])", "(?P<", source.replace("\\/", "/"))
-
-
-def _with_groups(token: Token) -> tuple[str, tuple[str, ...]]:
-    compiled = _compile(token)
-    names = {number: name for name, number in compiled.groupindex.items()}
-    if not compiled.groups:
-        raise Malformed("the regular expression has no groups", token.start, token.end)
-    return compiled.pattern, tuple(names.get(i, f"_{i}") for i in range(1, compiled.groups + 1))
-
-
-def _glob(pattern: str) -> str:
-    """`a=*, b=*` as a regular expression; a last `*` takes the rest."""
-    parts = [re.escape(part) for part in pattern.split("*")]
-    return "(?s)" + "(.*?)".join(parts) + ("$" if pattern.endswith("*") else "")
-
-
-def regex_of(matches: Matches) -> re.Pattern[str]:
-    """What `like` looks for; a text is looked for as it is."""
-    return re.compile(_python(matches.pattern) if matches.is_regex else re.escape(matches.pattern))

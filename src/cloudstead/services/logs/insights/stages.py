@@ -6,122 +6,32 @@ dedup) pass them on at once; stats and sort gather. So a query holds what it mus
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
-
-import msgspec
+from collections.abc import Iterable
 
 from cloudstead.services.logs.insights import values
-from cloudstead.services.logs.insights.language import (
-    Aggregate,
+from cloudstead.services.logs.insights.aggregates import Gathered
+from cloudstead.services.logs.insights.rows import Row, evaluator
+from cloudstead.services.logs.insights.syntax import (
     Call,
     Command,
-    Contained,
     Dedup,
     Expression,
     Field,
     Fields,
     Filter,
     Limit,
-    Matches,
     Named,
-    Number,
     Parse,
     Query,
     Sort,
     Stats,
-    Text,
-    regex_of,
 )
-from cloudstead.services.logs.insights.values import FUNCTIONS, TIMES, Value
+from cloudstead.services.logs.insights.values import TIMES, Value
 
 MOST_ROWS = 10_000  # that a query gathers without a limit of its own
 MOST_GROUPS = 10_000  # of stats
 TIME_FIELDS = frozenset({"@timestamp", "@ingestionTime"})
-
-Evaluate = Callable[["Row"], Value]
-
-
-class Row:
-    """An event, with what commands have added to it; or a line of stats."""
-
-    __slots__ = ("_document", "added", "known", "message")
-
-    def __init__(self, known: dict[str, Value], message: bytes | None = None) -> None:
-        self.known = known  # @timestamp and the like; the columns of stats
-        self.added: dict[str, Value] = {}
-        self.message = message
-        self._document: Any = msgspec.UNSET
-
-    def get(self, name: str) -> Value:
-        if name in self.added:
-            return self.added[name]
-        if name in self.known:
-            return self.known[name]
-        return None if self.message is None else self._field(name)
-
-    def _field(self, name: str) -> Value:
-        """A field of a JSON message: `a.b`, `list.0`."""
-        if self._document is msgspec.UNSET:
-            self._document = _decoded(self.message or b"")
-        node = self._document
-        if isinstance(node, dict) and name in node:
-            return _scalar(node[name])
-        for part in name.split("."):
-            if isinstance(node, dict):
-                node = node.get(part)
-            elif isinstance(node, list) and part.isascii() and part.isdigit() and int(part) < len(node):
-                node = node[int(part)]
-            else:
-                return None
-        return _scalar(node)
-
-
-def _decoded(message: bytes) -> Any:
-    if not message.lstrip().startswith(b"{"):
-        return None
-    try:
-        return msgspec.json.decode(message)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None
-
-
-def _scalar(node: Any) -> Value:
-    if node is None or isinstance(node, str | bool | int | float):
-        return node
-    return msgspec.json.encode(node).decode()
-
-
-def evaluator(expression: Expression) -> Evaluate:
-    """An expression as a function of a row."""
-    match expression:
-        case Field(name):
-            return lambda row: row.get(name)
-        case Text(text):
-            return lambda row: text
-        case Number(value):
-            return lambda row: value
-        case Matches(inner, _, _):
-            search, of = regex_of(expression).search, evaluator(inner)
-            return lambda row: (found := of(row)) is not None and search(values.text(found)) is not None
-        case Contained(inner, among):
-            of, options = evaluator(inner), [evaluator(each) for each in among]
-            return lambda row: any(values.equal(of(row), option(row)) for option in options)
-        case Call("and", (left, right)):
-            a, b = evaluator(left), evaluator(right)
-            return lambda row: values.truth(a(row)) and values.truth(b(row))
-        case Call("or", (left, right)):
-            a, b = evaluator(left), evaluator(right)
-            return lambda row: values.truth(a(row)) or values.truth(b(row))
-        case Call("bin", (period,)):
-            length = evaluator(period)
-            return lambda row: FUNCTIONS["datefloor"](row.get("@timestamp"), length(row))
-        case Call(name, arguments):
-            function, inputs = FUNCTIONS[name], [evaluator(each) for each in arguments]
-            return lambda row: function(*[each(row) for each in inputs])
-    raise AssertionError(expression)
 
 
 class Stage:
@@ -258,68 +168,6 @@ class StatsStage(Stage):
             columns.update((aggregate.name, gathered.result()) for aggregate, gathered in zip(self._aggregates, group, strict=True))
             found.append(Row(columns))
         return found
-
-
-class Gathered:
-    """What one aggregate of one group has seen."""
-
-    __slots__ = ("_best", "_count", "_fields", "_function", "_mean", "_percent", "_squares", "_sum", "_values")
-
-    def __init__(self, aggregate: Aggregate) -> None:
-        self._function = aggregate.function
-        self._fields = bool(aggregate.arguments)
-        self._count = 0
-        self._sum = self._mean = self._squares = 0.0
-        self._best: tuple[Any, Value] | None = None
-        self._percent = 50.0
-        self._values: Any = set() if self._function == "count_distinct" else []
-
-    def add(self, arguments: list[Value], stamp: Value) -> None:
-        value = arguments[0] if arguments else None
-        if self._fields and value is None:
-            return
-        if self._function in ("count",):
-            self._count += 1
-        elif self._function == "count_distinct":
-            self._values.add(values.text(value))
-        elif self._function in ("min", "max", "earliest", "latest"):
-            key = values.order(stamp if self._function in ("earliest", "latest") else value)
-            lower = self._function in ("min", "earliest")
-            if self._best is None or (key < self._best[0] if lower else key > self._best[0]):
-                self._best = key, value
-        elif (number := values.number(value)) is not None:
-            self._add_number(number, arguments)
-
-    def _add_number(self, number: float, arguments: list[Value]) -> None:
-        self._count += 1
-        self._sum += number
-        difference = number - self._mean
-        self._mean += difference / self._count
-        self._squares += difference * (number - self._mean)
-        if self._function in ("pct", "median"):
-            self._values.append(number)
-            if len(arguments) > 1:
-                self._percent = min(100.0, max(0.0, values.number(arguments[1]) or 0.0))
-
-    def result(self) -> Value:
-        match self._function:
-            case "count":
-                return float(self._count)
-            case "count_distinct":
-                return float(len(self._values))
-            case "min" | "max" | "earliest" | "latest":
-                return None if self._best is None else self._best[1]
-        if not self._count:
-            return None
-        match self._function:
-            case "sum":
-                return self._sum
-            case "avg":
-                return self._mean
-            case "stddev":
-                return math.sqrt(self._squares / (self._count - 1)) if self._count > 1 else 0.0
-        ordered = sorted(self._values)
-        return float(ordered[max(0, math.ceil(self._percent / 100 * len(ordered)) - 1)])
 
 
 def is_time(expression: Expression) -> bool:

@@ -14,7 +14,8 @@ import msgspec
 
 from cloudstead.services.logs.files import Files
 from cloudstead.services.logs.insights.language import parse
-from cloudstead.services.logs.insights.stages import MOST_ROWS, Pipeline, Row
+from cloudstead.services.logs.insights.rows import Row
+from cloudstead.services.logs.insights.stages import MOST_ROWS, Pipeline
 from cloudstead.services.logs.journal import Batch
 from cloudstead.services.logs.merge import Merge, Source
 from cloudstead.services.logs.runs import LAST, Run, pointer
