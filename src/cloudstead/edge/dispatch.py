@@ -20,10 +20,11 @@ from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.identify import Identifier, Target
 from cloudstead.edge.protocols import protocol
 from cloudstead.edge.protocols.model import ServiceModel
-from cloudstead.edge.verified import verified
+from cloudstead.edge.sigv4_errors import as_s3_says
+from cloudstead.edge.verified import as_described, verified
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.context import Cloud, Context
-from cloudstead.kernel.errors import InternalFailure, NotImplementedHere, ServiceError, Throttled, UnknownOperation
+from cloudstead.kernel.errors import AuthenticationError, InternalFailure, NotImplementedHere, ServiceError, Throttled, UnknownOperation
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.ids import request_id
 
@@ -134,11 +135,16 @@ class Calls:
         target.operation = action.partition(":")[2]
         if self._cloud.authorizer is not None:
             self._cloud.authorizer.require(self._context(call), action, "", {})  # only the companion knows the resource
+        if target.service == "s3":
+            request = await as_described(request, body)
         return await self._companions.handle(request, target.service, call.identity.account, target.region)
 
     async def _authenticate(self, call: Call, signature: sigv4.Signature | None, body: bytes | None) -> HttpRequest:
         """Learn who calls; the request to go on with is the same, or one whose long body is checked as it is read."""
-        call.identity, credential = await self._authenticator.identify(call.request, signature, body)
+        try:
+            call.identity, credential = await self._authenticator.identify(call.request, signature, body)
+        except AuthenticationError as error:
+            raise (as_s3_says(error) if call.target.service == "s3" else error) from None
         if body is None and signature is not None and credential is not None:
             return verified(call.request, signature, credential.secret_access_key)
         return call.request
@@ -169,7 +175,9 @@ class Calls:
             error = InternalFailure(f"An internal error occurred (request id {call.request_id}).")
         call.error = error.code
         model = self.model(target.service) if target.service in self._cloud.registry.services else None
-        return protocol(target.protocol).error(model, error, call.request_id)
+        # Without a model, REST-XML is taken for S3; the errors of its other services look like those of the query protocol.
+        wire = "query" if model is None and target.protocol == "rest-xml" and target.service not in ("", "s3") else target.protocol
+        return protocol(wire).error(model, error, call.request_id)
 
 
 class Call:

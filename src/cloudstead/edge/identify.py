@@ -85,12 +85,14 @@ class Target:
             return f"Could not find operation {self.operation} for version {model.api_version}"
         return f"Unknown operation {self.operation}" if self.operation else "The requested operation is not recognized."
 
-    @staticmethod
-    def long_body(request: HttpRequest) -> bool:
+    def long_body(self, request: HttpRequest) -> bool:
         """Whether a body is better passed on as it comes: its length is unknown or large, or it is signed in pieces."""
         declared = request.headers.get("x-amz-content-sha256") or ""
         length = request.content_length
-        return declared.startswith("STREAMING-") or (bool(declared) and (length is None or length > 1 << 20))
+        if declared.startswith("STREAMING-"):
+            return True
+        # A presigned upload to S3 declares nothing.
+        return (bool(declared) or self.service == "s3") and (length is None or length > 1 << 20)
 
 
 class Identifier:

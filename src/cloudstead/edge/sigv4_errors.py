@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cloudstead.kernel.errors import AuthenticationError, IncompleteSignature
+from cloudstead.kernel.errors import AuthenticationError, ExpiredToken, IncompleteSignature, InvalidKey, InvalidToken, MissingAuthentication
 
 
 class _WithText(AuthenticationError):
@@ -53,6 +53,36 @@ class ContentHashMismatch(_WithText):
     text = "The provided 'x-amz-content-sha256' header does not match what was computed."
 
 
+class UnknownToS3(_WithText):
+    """A key that there is not."""
+
+    code, json_code = "InvalidAccessKeyId", "UnrecognizedClientException"
+    text = "The AWS Access Key Id you provided does not exist in our records."
+
+
+class InvalidS3Token(_WithText):
+    code, json_code, status = "InvalidToken", "UnrecognizedClientException", 400
+    text = "The provided token is malformed or otherwise invalid."
+
+
+class ExpiredS3Token(_WithText):
+    code, json_code, status = "ExpiredToken", "ExpiredTokenException", 400
+    text = "The provided token has expired."
+
+
+class AnonymousToS3(_WithText):
+    """An unsigned request is one of anybody, and nothing here is open to anybody."""
+
+    code, json_code = "AccessDenied", "AccessDeniedException"
+    text = "Access Denied"
+
+
+def as_s3_says(error: AuthenticationError) -> AuthenticationError:
+    """S3's own answer where it differs from the other services'."""
+    other = _OF_S3.get(type(error))
+    return other() if other is not None else error
+
+
 class UnsupportedSignature(IncompleteSignature):
     """A scheme that AWS has or had and Cloudstead does not verify: SigV4a, SigV2."""
 
@@ -65,9 +95,14 @@ class ChunkMalformed(_WithText):
 
 
 class ChecksumMismatch(_WithText):
-    """A trailing checksum that the body does not have."""
+    """A checksum that the body does not have."""
 
     code, json_code, status = "BadDigest", "BadDigest", 400
+
+
+class DigestMalformed(_WithText):
+    code, json_code, status = "InvalidDigest", "InvalidDigest", 400
+    text = "The Content-MD5 you specified was invalid."
 
 
 class TrailerMalformed(_WithText):
@@ -80,3 +115,11 @@ class TrailerMalformed(_WithText):
 class MissingDecodedLength(_WithText):
     code, json_code, status = "MissingContentLength", "MissingContentLength", 411
     text = "You must provide the Content-Length HTTP header."
+
+
+_OF_S3: dict[type[AuthenticationError], type[_WithText]] = {
+    MissingAuthentication: AnonymousToS3,
+    InvalidKey: UnknownToS3,
+    InvalidToken: InvalidS3Token,
+    ExpiredToken: ExpiredS3Token,
+}

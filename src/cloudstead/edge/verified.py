@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from cloudstead.edge import chunked
+from cloudstead.edge import chunked, digests
 from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.sigv4 import Signature
 
@@ -39,6 +39,26 @@ def verified(request: HttpRequest, signature: Signature, secret: str) -> HttpReq
         source = chunked.checked(request.stream(), signature.payload)
     else:
         return request
+    return reading(request, source, length)
+
+
+async def as_described(request: HttpRequest, body: bytes | None) -> HttpRequest:
+    """The same request to S3, its body checked against the checksums in its headers: now if it is all there, else as it is read.
+
+    Raises:
+        ChecksumMismatch, DigestMalformed
+    """
+    claimed = digests.claims(request)
+    if not claimed:
+        return request
+    if body is None:
+        return reading(request, digests.checked(claimed, request.stream()), request.content_length)
+    await digests.check(claimed, body)
+    return request
+
+
+def reading(request: HttpRequest, source: AsyncIterator[bytes], length: int | None) -> HttpRequest:
+    """The same request with another body."""
     return HttpRequest(
         request.method,
         request.target,
