@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -39,7 +39,6 @@ SCAN_BYTES = 64 << 20  # after so many bytes without filling a page, a page is a
 MOST_UNSORTED = 6  # journals; callers wait when sorting lags behind that far
 _TRIES = 5
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 Test = Callable[[bytes], bool]
@@ -91,8 +90,7 @@ class Archive:
         self._closing = True
         if self._sorting is not None:
             await asyncio.wait([self._sorting])
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._journal.close)
+        await self._journal.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._sorter.shutdown(wait=False)
         self.files.close()
@@ -241,9 +239,8 @@ class Archive:
         """
         for attempt in range(_TRIES):
             merge = Merge(self._sources(group, streams), after, before, descending=descending)
-            job = self._readers.submit(_page, merge, descending, limit, test, needle)
             try:
-                return await asyncio.wrap_future(job)
+                return await self.work(_page, merge, descending, limit, test, needle)
             except FileNotFoundError:  # a file that was sorted or merged away in the meantime
                 if attempt == _TRIES - 1:
                     raise
@@ -274,9 +271,9 @@ class Archive:
             blocks += await self.work(_late_blocks, self.files, segment, seq)
         return blocks, batches
 
-    async def work(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    async def work(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run something that reads runs, or takes long, in one of the reading threads."""
-        return await asyncio.wrap_future(self._readers.submit(function, *arguments, **named))
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
     @property
     def last_seq(self) -> int:

@@ -19,10 +19,11 @@ import contextlib
 import logging
 import os
 import struct
-import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -79,12 +80,16 @@ class _Write(msgspec.Struct):
     done: asyncio.Future[None]
 
 
+_Done: TypeAlias = tuple[list[_Write], OSError | None] | int
+"""What the writing thread did: these writes, well or not; or it finished the journal of this number."""
+
+
 def journal_name(number: int) -> str:
     return f"journal/{number:010d}.journal"
 
 
 class Journal:
-    """The files of the journal and the thread that writes them. All methods belong to the event loop."""
+    """The files of the journal and the thread that writes them. All public methods but `delete` belong to the event loop."""
 
     def __init__(
         self,
@@ -108,9 +113,8 @@ class Journal:
         self._fd = -1
         self._end = 0  # of the current file; the writer's
         self._waiting: list[_Write | int] = []  # an int: go on in the journal of this number
-        self._wake = threading.Condition()
-        self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._flushing: asyncio.Future[list[_Done]] | None = None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="logs-journal")
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> list[Batch]:
@@ -134,16 +138,12 @@ class Journal:
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._write_all, name="logs-journal", daemon=True)
-        self._thread.start()
 
-    def close(self) -> None:
-        """Write what waits, then stop the thread."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
-        if self._thread is not None:
-            self._thread.join()
+    async def close(self) -> None:
+        """Write what waits, then let go of the file."""
+        while self._waiting or self._flushing is not None:
+            await (asyncio.sleep(0) if self._flushing is None else asyncio.wait([self._flushing]))
+        self._writer.shutdown(wait=False)
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -191,43 +191,63 @@ class Journal:
         sync_folder(self.folder)
 
     def _enqueue(self, item: _Write | int) -> None:
-        with self._wake:
-            self._waiting.append(item)
-            if len(self._waiting) == 1:
-                self._wake.notify()
+        assert self._loop is not None
+        self._waiting.append(item)
+        if len(self._waiting) == 1 and self._flushing is None:
+            self._loop.call_soon(self._flush)  # with all that comes in the same turn of the loop
 
-    # The writer thread.
+    def _flush(self) -> None:
+        """Hand what waits to the writing thread. What comes meanwhile waits, and is the next to be handed over: one fsync for all of it."""
+        assert self._loop is not None
+        items, self._waiting = self._waiting, []
+        self._flushing = self._loop.run_in_executor(self._writer, self._write_all, items)
+        self._flushing.add_done_callback(lambda flushing: self._flushed(items, flushing))
 
-    def _write_all(self) -> None:
-        while True:
-            with self._wake:
-                while not self._waiting and not self._stopping:
-                    self._wake.wait()
-                items, self._waiting = self._waiting, []
-                if not items:
-                    return
-            batch: list[_Write] = []
-            for item in items:
-                if isinstance(item, int):
-                    self._commit(batch)
-                    batch = []
-                    self._turn(item)
-                else:
-                    batch.append(item)
-            self._commit(batch)
+    def _flushed(self, items: list[_Write | int], flushing: asyncio.Future[list[_Done]]) -> None:
+        self._flushing = None
+        if (failure := flushing.exception()) is not None:  # a mistake of ours; nobody shall wait for ever because of it
+            log.error("The journal of the log events failed", exc_info=failure)
+            _finish([item for item in items if isinstance(item, _Write)], failure)
+        else:
+            for done in flushing.result():
+                self._tell(done)
+        if self._waiting:
+            self._flush()
 
-    def _commit(self, writes: list[_Write]) -> None:
-        if not writes:
+    def _tell(self, done: _Done) -> None:
+        if isinstance(done, int):
+            self._on_rotated(done)
             return
-        error: OSError | None = None
+        writes, error = done
+        if error is None:
+            self._on_disk([write.event for write in writes])
+        _finish(writes, error)
+
+    # In the writing thread.
+
+    def _write_all(self, items: list[_Write | int]) -> list[_Done]:
+        done: list[_Done] = []
+        writes: list[_Write] = []
+        for item in items:
+            if isinstance(item, int):
+                done += self._commit(writes)
+                writes = []
+                done.append(self._turn(item))
+            else:
+                writes.append(item)
+        return done + self._commit(writes)
+
+    def _commit(self, writes: list[_Write]) -> list[_Done]:
+        if not writes:
+            return []
         try:
             self._write(writes)
-        except OSError as caught:
-            error = caught
-            log.error("The journal of the log events cannot be written: %s", caught)
+        except OSError as error:
+            log.error("The journal of the log events cannot be written: %s", error)
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._end)
-        self._tell(self._written, writes, error)
+            return [(writes, error)]
+        return [(writes, None)]
 
     def _write(self, writes: list[_Write]) -> None:
         if self._fd < 0:
@@ -250,13 +270,14 @@ class Journal:
         os.fdatasync(self._fd)
         self._end = position
 
-    def _turn(self, number: int) -> None:
-        done = int(self._name)
+    def _turn(self, number: int) -> int:
+        """Go on in another journal; returns the number of the one that is finished."""
+        finished = int(self._name)
         try:
             self._open_file(number)
         except OSError as error:
             log.error("A new journal for the log events cannot be made: %s", error)
-        self._tell(self._on_rotated, done)
+        return finished
 
     def _open_file(self, number: int) -> None:
         if self._fd >= 0:
@@ -269,23 +290,15 @@ class Journal:
         sync_folder(self.folder)
         self._fd = fd
 
-    def _tell(self, function: Callable[..., None], *arguments: object) -> None:
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(function, *arguments)
 
-    # The event loop again.
-
-    def _written(self, writes: list[_Write], error: OSError | None) -> None:
+def _finish(writes: list[_Write], error: BaseException | None) -> None:
+    for write in writes:
+        if write.done.cancelled():
+            continue
         if error is None:
-            self._on_disk([write.event for write in writes])
-        for write in writes:
-            if write.done.cancelled():
-                continue
-            if error is None:
-                write.done.set_result(None)
-            else:
-                write.done.set_exception(error)
+            write.done.set_result(None)
+        else:
+            write.done.set_exception(error)
 
 
 def _header(batch: Batch, payload: bytes) -> bytes:
