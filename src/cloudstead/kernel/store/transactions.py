@@ -134,6 +134,11 @@ class Transaction:
         self.writes[table.name, where, True] = archived
         return row
 
+    def forget(self, table: Table[Any], key: Key) -> None:
+        """Delete an archived row, which nobody watches; does nothing when there is none. For archives whose rows are not all kept equally long."""
+        self._require_open()
+        self.writes[table.name, encode_key(key), True] = None
+
     def emit(self, event: Event) -> None:
         """Tell the bus of this when, and only if, the transaction is durable."""
         self._require_open()
