@@ -172,22 +172,14 @@ def canonical_query(query: str, presigned: bool = False) -> str:
 
 def canonical_headers(headers: Headers, signed: str) -> str:
     """A line for each signed header, in the order in which `signed` has them (sorted, or the signature will not match)."""
-    index = headers.index()
-    several = len(index) != len(headers.pairs)
-    lines = []
-    for name in signed.split(";"):
-        if several:
-            value = ",".join([_trim(value) for value in headers.get_all(name)])
-        else:
-            value = _trim(index.get(name, ""))
-        lines.append(f"{name}:{value}")
-    return "\n".join(lines)
+    index, names = headers.index(), signed.split(";")
+    if len(index) == len(headers.pairs):  # none stands there twice
+        return "\n".join([f"{name}:{_trim(index.get(name, ''))}" for name in names])
+    return "\n".join([f"{name}:{','.join(map(_trim, headers.get_all(name)))}" for name in names])
 
 
 def _trim(value: str) -> str:
-    if "  " in value or "\t" in value or "\n" in value:
-        value = _SPACES.sub(" ", value)
-    return value.strip(" ")
+    return _SPACES.sub(" ", value).strip(" ") if "  " in value or "\t" in value or "\n" in value else value.strip(" ")
 
 
 def _recode(part: str) -> str:

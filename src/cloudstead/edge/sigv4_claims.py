@@ -22,6 +22,9 @@ UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 S3_FAMILY: Final = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
 MAX_EXPIRES: Final = 604_800  # seconds: a week
 
+_DIGITS: Final = 64  # of a signature
+_REMEMBERED: Final = 1024  # headers, up to this length
+_REMEMBERED_LENGTH: Final = 1024
 _TIMESTAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _QUERY_FIELDS = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Expires")
@@ -89,7 +92,52 @@ def parse_authorization(request: HttpRequest) -> Signature | None:
     return None
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """What an Authorization header says besides the signature: the same in all calls of one client to one service on one day."""
+
+    access_key_id: str
+    date: str
+    region: str
+    service: str
+    signed_headers: str
+
+
+_claims: dict[str, Claim] = {}  # by the header without the digits at its end; what stands in here was well-formed, nothing more
+
+
 def _from_header(headers: Headers, authorization: str) -> Signature:
+    index = headers.index()
+    timestamp = index.get("x-amz-date") or _from_http_date(index.get("date"))
+    shared, given = authorization[:-_DIGITS], authorization[-_DIGITS:]
+    claim = _claims.get(shared)
+    if claim is None or not timestamp:
+        claim, given = _claim(authorization, timestamp)
+        if shared.endswith("Signature=") and len(shared) < _REMEMBERED_LENGTH:
+            if len(_claims) >= _REMEMBERED:
+                _claims.clear()
+            _claims[shared] = claim
+    signed_at = _moment(timestamp, claim.date)
+    payload = index.get("x-amz-content-sha256", "")
+    if payload:
+        _check_payload(payload)
+    elif claim.service in S3_FAMILY:
+        raise HeaderMalformed("Missing required header for this request: x-amz-content-sha256")
+    return Signature(
+        access_key_id=claim.access_key_id,
+        date=claim.date,
+        region=claim.region,
+        service=claim.service,
+        signed_headers=claim.signed_headers,
+        signature=given,
+        timestamp=timestamp,
+        signed_at=signed_at,
+        payload=payload,
+        token=index.get("x-amz-security-token", ""),
+    )
+
+
+def _claim(authorization: str, timestamp: str) -> tuple[Claim, str]:
+    """What the header claims, and the signature in it. The timestamp only needs to be there."""
     algorithm, _, rest = authorization.partition(" ")
     if algorithm != ALGORITHM:
         _refuse_algorithm(algorithm)
@@ -108,8 +156,6 @@ def _from_header(headers: Headers, authorization: str) -> Signature:
             signed = value
         elif name == "Signature":
             given = value
-    index = headers.index()
-    timestamp = index.get("x-amz-date") or _from_http_date(index.get("date"))
     if not (credential and signed and given and timestamp):
         missing = [
             f"Authorization header requires '{name}' parameter. "
@@ -119,24 +165,7 @@ def _from_header(headers: Headers, authorization: str) -> Signature:
         if not timestamp:
             missing.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ")
         raise IncompleteSignature("".join(missing) + f"Authorization={authorization}")
-    key, date, region, service = _split_credential(credential, timestamp)
-    payload = index.get("x-amz-content-sha256", "")
-    if service in S3_FAMILY and not payload:
-        raise HeaderMalformed("Missing required header for this request: x-amz-content-sha256")
-    if payload:
-        _check_payload(payload)
-    return Signature(
-        access_key_id=key,
-        date=date,
-        region=region,
-        service=service,
-        signed_headers=signed,
-        signature=given,
-        timestamp=timestamp,
-        signed_at=_epoch(timestamp, date),
-        payload=payload,
-        token=index.get("x-amz-security-token", ""),
-    )
+    return Claim(*_split_credential(credential), signed), given
 
 
 def _from_query(request: HttpRequest, query: str) -> Signature:
@@ -162,7 +191,8 @@ def _from_query(request: HttpRequest, query: str) -> Signature:
         names = ", ".join(f"'{name}'" for name in missing)
         raise IncompleteSignature(f"AWS query-string parameters must include {names}. Re-examine the query-string parameters.")
     timestamp = fields["X-Amz-Date"]
-    key, date, region, service = _split_credential(credential, timestamp)
+    key, date, region, service = _split_credential(credential)
+    signed_at = _moment(timestamp, date)
     payload = fields.get("X-Amz-Content-Sha256", "")
     if is_s3:
         payload = payload or request.headers.get("x-amz-content-sha256") or UNSIGNED
@@ -176,7 +206,7 @@ def _from_query(request: HttpRequest, query: str) -> Signature:
         signed_headers=fields["X-Amz-SignedHeaders"],
         signature=fields["X-Amz-Signature"],
         timestamp=timestamp,
-        signed_at=_epoch(timestamp, date),
+        signed_at=signed_at,
         expires=_expires(fields.get("X-Amz-Expires")),
         presigned=True,
         payload=payload,
@@ -184,7 +214,7 @@ def _from_query(request: HttpRequest, query: str) -> Signature:
     )
 
 
-def _split_credential(credential: str, timestamp: str) -> tuple[str, str, str, str]:
+def _split_credential(credential: str) -> tuple[str, str, str, str]:
     parts = credential.split("/")
     if len(parts) != 5:
         raise IncompleteSignature(
@@ -195,30 +225,27 @@ def _split_credential(credential: str, timestamp: str) -> tuple[str, str, str, s
         raise BadSignature(f"Credential should be scoped with a valid terminator: 'aws4_request', not '{terminator}'.")
     if not key or not region or not service:
         raise IncompleteSignature(f"Credential has an empty element, got '{credential}'")
+    return key, date, region, service
+
+
+@functools.lru_cache(maxsize=64)
+def _moment(timestamp: str, date: str) -> float:
+    """When a request says it was signed; all requests of a second say the same."""
     if not _TIMESTAMP.fullmatch(timestamp):
-        raise IncompleteSignature(f"Date must be in ISO-8601 'basic format'. Got '{timestamp}'. See http://en.wikipedia.org/wiki/ISO_8601")
+        raise _bad_timestamp(timestamp)
     if timestamp[:8] != date:
         raise BadSignature(
             f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
             f"'{date}' != '{timestamp[:8]}', from '{timestamp}'."
         )
-    return key, date, region, service
-
-
-@functools.lru_cache(maxsize=64)
-def _midnight(date: str) -> int | None:
     try:
-        return calendar.timegm(time.strptime(date, "%Y%m%d"))
+        return float(calendar.timegm(time.strptime(timestamp, "%Y%m%dT%H%M%SZ")))
     except ValueError:
-        return None
+        raise _bad_timestamp(timestamp) from None
 
 
-def _epoch(timestamp: str, date: str) -> float:
-    midnight = _midnight(date)
-    hour, minute, second = int(timestamp[9:11]), int(timestamp[11:13]), int(timestamp[13:15])
-    if midnight is None or hour > 23 or minute > 59 or second > 60:
-        raise IncompleteSignature(f"Date must be in ISO-8601 'basic format'. Got '{timestamp}'. See http://en.wikipedia.org/wiki/ISO_8601")
-    return float(midnight + hour * 3600 + minute * 60 + second)
+def _bad_timestamp(timestamp: str) -> IncompleteSignature:
+    return IncompleteSignature(f"Date must be in ISO-8601 'basic format'. Got '{timestamp}'. See http://en.wikipedia.org/wiki/ISO_8601")
 
 
 def _from_http_date(date: str | None) -> str:
