@@ -53,7 +53,7 @@ async def create_instance_profile(ctx: Context, request: api.CreateInstanceProfi
         arn=arns.arn_of(ctx.account, "instance-profile", name, path),
         created=ctx.now(),
         path=path,
-        tags=rules.tags_from(request.tags),
+        tags=rules.tags_from(request.tags, INSTANCE_PROFILES),
     )
     with ctx.transaction() as tx:
         tx.insert(INSTANCE_PROFILES, profile)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 from cloudstead.kernel import ids
 from cloudstead.kernel.arn import Arn
@@ -24,7 +25,7 @@ def find(ctx: Context, arn: str) -> ManagedPolicy | None:
     try:
         parsed = Arn.parse(arn)
     except ValueError:
-        raise ValidationFailed("Invalid ARN:  Could not be parsed!") from None
+        raise ValidationFailed(f"ARN {arn} is not valid.") from None
     if parsed.service != "iam" or parsed.kind != "policy":
         raise api.InvalidInputException(f"ARN {arn} is not valid.")
     if parsed.account == aws_managed.ACCOUNT:
@@ -44,15 +45,18 @@ def require(ctx: Context, arn: str) -> ManagedPolicy:
     return policy
 
 
-def require_own(ctx: Context, arn: str, action: str) -> ManagedPolicy:
+def require_own(ctx: Context, arn: str, to: str = "update policies") -> ManagedPolicy:
     """A policy that the account may change; AWS's own nobody may.
+
+    Args:
+        to: what is refused of those, in the words of the refusal.
 
     Raises:
         NoSuchEntityException, ValidationFailed, InvalidInputException, AccessDenied
     """
     policy = require(ctx, arn)
     if policy.account == aws_managed.ACCOUNT:
-        raise AccessDenied(f"User: {ctx.identity.arn} is not authorized to perform: {action} on resource: policy {arn}")
+        raise AccessDenied(f"Cannot {to} outside your own account.")
     return policy
 
 
@@ -78,14 +82,11 @@ def require_boundary(ctx: Context, arn: str | None) -> str:
     """The ARN of a policy that is to be a boundary, checked; empty when none is wanted.
 
     Raises:
-        NoSuchEntityException, InvalidInputException
+        NoSuchEntityException, InvalidInputException, ValidationFailed
     """
     if arn is None:
         return ""
-    try:
-        policy = find(ctx, arn)
-    except ValidationFailed:
-        raise ValidationFailed(f"Value ({arn}) for parameter PermissionsBoundary is invalid.") from None
+    policy = find(ctx, arn)
     if policy is None:
         raise api.NoSuchEntityException(f"Scope ARN: {arn} does not exist or is not attachable.")
     return policy.arn
@@ -94,7 +95,8 @@ def require_boundary(ctx: Context, arn: str | None) -> str:
 def boundary(arn: str) -> api.AttachedPermissionsBoundary | None:
     if not arn:
         return None
-    return api.AttachedPermissionsBoundary(permissions_boundary_type="PermissionsBoundaryPolicy", permissions_boundary_arn=arn)
+    # The model knows of "PermissionsBoundaryPolicy" alone, and AWS answers "Policy".
+    return api.AttachedPermissionsBoundary(permissions_boundary_type=cast(Any, "Policy"), permissions_boundary_arn=arn)
 
 
 # ---- describing
@@ -148,7 +150,7 @@ async def create_policy(ctx: Context, request: api.CreatePolicyRequest) -> api.C
         default_version="v1",
         path=path,
         description=request.description or "",
-        tags=rules.tags_from(request.tags),
+        tags=rules.tags_from(request.tags, POLICIES),
     )
     with ctx.transaction() as tx:
         tx.insert(POLICIES, policy)
@@ -179,7 +181,7 @@ async def get_policy(ctx: Context, request: api.GetPolicyRequest) -> api.GetPoli
 @operation(resource=arns.policy, resource_tags=arns.policy_tags)
 async def delete_policy(ctx: Context, request: api.DeletePolicyRequest) -> api.DeletePolicyResponse:
     """Delete a policy that nobody has, and that has no version but the default one."""
-    policy = require_own(ctx, request.policy_arn, "iam:DeletePolicy")
+    policy = require_own(ctx, request.policy_arn, "delete policies")
     if attachments(ctx, policy.arn) or boundaries(ctx, policy.arn):
         raise api.DeleteConflictException("Cannot delete a policy attached to entities.")
     if len(policy.versions) > 1:

@@ -63,7 +63,7 @@ async def create_virtual_mfa_device(ctx: Context, request: api.CreateVirtualMFAD
         raise api.EntityAlreadyExistsException("MFA device already exists.")
     # 64 digits of base32 from 320 random bits; unique_id gives 85 of them.
     seed = "".join(ids.unique_id("") for _ in range(4))[:64]
-    device = MfaDevice(account=ctx.account, serial=serial, seed=seed, created=ctx.now(), tags=rules.tags_from(request.tags))
+    device = MfaDevice(account=ctx.account, serial=serial, seed=seed, created=ctx.now(), tags=rules.tags_from(request.tags, MFA_DEVICES))
     with ctx.transaction() as tx:
         tx.insert(MFA_DEVICES, device)
     label = quote(f"{_ISSUER}:{name}@{ctx.account}", safe="@:")

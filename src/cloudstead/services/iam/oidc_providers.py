@@ -74,7 +74,7 @@ async def create_open_id_connect_provider(
         created=ctx.now(),
         client_ids=clients,
         thumbprints=thumbprints,
-        tags=rules.tags_from(request.tags),
+        tags=rules.tags_from(request.tags, OIDC_PROVIDERS),
     )
     with ctx.transaction() as tx:
         tx.insert(OIDC_PROVIDERS, provider)

@@ -18,7 +18,7 @@ _TABLES: Final[dict[str, Table[Any]]] = {"User": USERS, "Group": GROUPS, "Role":
 @operation(resource=arns.policy)
 async def list_entities_for_policy(ctx: Context, request: api.ListEntitiesForPolicyRequest) -> api.ListEntitiesForPolicyResponse:
     """Users, groups and roles of the account that have the policy; the kinds and the way of having it can be chosen."""
-    managed_policies.require(ctx, request.policy_arn)
+    managed_policies.require_attachable(ctx, request.policy_arn)
     found, marker = rules.page_of(ctx, request, _owners(ctx, request), key=lambda owner: (type(owner).__name__, fold(owner.name)))
     return api.ListEntitiesForPolicyResponse(
         policy_groups=[api.PolicyGroup(group_name=one.name, group_id=one.group_id) for one in found if isinstance(one, Group)],

@@ -31,16 +31,16 @@ def _require(policy: ManagedPolicy | None, arn: str, version_id: str) -> tuple[M
     raise api.NoSuchEntityException(f"Policy {arn} version {version_id} does not exist or is not attachable.")
 
 
-def _require_own(ctx: Context, arn: str, version_id: str, action: str) -> tuple[ManagedPolicy, PolicyVersion]:
+def _require_own(ctx: Context, arn: str, version_id: str, to: str) -> tuple[ManagedPolicy, PolicyVersion]:
     policy = managed_policies.find(ctx, arn)
-    return _require(None if policy is None else managed_policies.require_own(ctx, arn, action), arn, version_id)
+    return _require(None if policy is None else managed_policies.require_own(ctx, arn, to), arn, version_id)
 
 
 @operation(resource=arns.policy, resource_tags=arns.policy_tags)
 async def create_policy_version(ctx: Context, request: api.CreatePolicyVersionRequest) -> api.CreatePolicyVersionResponse:
     """Add a version; numbers are never used again."""
     managed_policies.check(ctx, request.policy_document)
-    policy = managed_policies.require_own(ctx, request.policy_arn, "iam:CreatePolicyVersion")
+    policy = managed_policies.require_own(ctx, request.policy_arn)
     if len(policy.versions) >= MOST:
         raise api.LimitExceededException(
             f"A managed policy can have up to {MOST} versions. Before you create a new version, you must delete an existing version."
@@ -76,7 +76,7 @@ async def list_policy_versions(ctx: Context, request: api.ListPolicyVersionsRequ
 @operation(resource=arns.policy, resource_tags=arns.policy_tags)
 async def set_default_policy_version(ctx: Context, request: api.SetDefaultPolicyVersionRequest) -> api.SetDefaultPolicyVersionResponse:
     """Let this version count, for everybody who has the policy, from now on."""
-    policy, version = _require_own(ctx, request.policy_arn, request.version_id, "iam:SetDefaultPolicyVersion")
+    policy, version = _require_own(ctx, request.policy_arn, request.version_id, "update policies")
     with ctx.transaction() as tx:
         tx.update(POLICIES, policy, default_version=version.version_id, updated=ctx.now())
     return api.SetDefaultPolicyVersionResponse()
@@ -84,7 +84,7 @@ async def set_default_policy_version(ctx: Context, request: api.SetDefaultPolicy
 
 @operation(resource=arns.policy, resource_tags=arns.policy_tags)
 async def delete_policy_version(ctx: Context, request: api.DeletePolicyVersionRequest) -> api.DeletePolicyVersionResponse:
-    policy, version = _require_own(ctx, request.policy_arn, request.version_id, "iam:DeletePolicyVersion")
+    policy, version = _require_own(ctx, request.policy_arn, request.version_id, "delete policy versions for policies")
     if version.version_id == policy.default_version:
         raise api.DeleteConflictException("Cannot delete the default version of a policy.")
     with ctx.transaction() as tx:

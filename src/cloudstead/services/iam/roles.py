@@ -92,11 +92,12 @@ async def create_role(ctx: Context, request: api.CreateRoleRequest) -> api.Creat
         description=request.description or "",
         max_session_duration=request.max_session_duration or 3600,
         boundary=managed_policies.require_boundary(ctx, request.permissions_boundary),
-        tags=rules.tags_from(request.tags),
+        tags=rules.tags_from(request.tags, ROLES),
     )
     with ctx.transaction() as tx:
         tx.insert(ROLES, role)
     answer = describe(role)
+    answer.description = None  # AWS does not repeat it here
     answer.permissions_boundary, answer.tags = managed_policies.boundary(role.boundary), rules.tag_list(role.tags)
     return api.CreateRoleResponse(role=answer)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from cloudstead.kernel import pagination, quotas, tags
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import ValidationFailed
@@ -21,11 +23,11 @@ T = TypeVar("T")
 
 PAGE: Final = 100  # what a list answers when it is not told how many
 
-TAG_RULES: Final = tags.Rules(
+_TAG_RULES: Final = tags.Rules(
     invalid=api.InvalidInputException,
     too_many=lambda _: api.LimitExceededException("The number of tags has reached the maximum limit."),
-    case_sensitive=False,
 )
+_PRINCIPALS_TAG_RULES: Final = replace(_TAG_RULES, case_sensitive=False)
 
 # ---- quotas: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 
@@ -174,13 +176,22 @@ def encoded(document: str) -> str:
     return quote(document, safe="")
 
 
-def tags_from(wanted: list[api.Tag] | None) -> dict[str, str]:
-    """The tags that a new thing is to have.
+def tag_rules(table: Table[Any]) -> tags.Rules:
+    """To users and roles "Team" and "team" are one key, to all else two.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html
+    """
+    return _PRINCIPALS_TAG_RULES if table in (USERS, ROLES) else _TAG_RULES
+
+
+def tags_from(wanted: list[api.Tag] | None, table: Table[Any]) -> dict[str, str]:
+    """The tags that a new row is to have.
 
     Raises:
         InvalidInputException, LimitExceededException
     """
-    return tags.merge({}, tags.from_list(wanted, TAG_RULES), TAG_RULES)
+    allowed = tag_rules(table)
+    return tags.merge({}, tags.from_list(wanted, allowed), allowed)
 
 
 def tag_list(row_tags: dict[str, str]) -> list[api.Tag] | None:

@@ -82,7 +82,7 @@ async def create_saml_provider(ctx: Context, request: api.CreateSAMLProviderRequ
         uuid=ids.unique_id("SAMLP"),
         encryption=request.assertion_encryption_mode or "Allowed",
         private_keys=_with_key(ctx, (), request.add_private_key),
-        tags=rules.tags_from(request.tags),
+        tags=rules.tags_from(request.tags, SAML_PROVIDERS),
     )
     with ctx.transaction() as tx:
         tx.insert(SAML_PROVIDERS, provider)

@@ -60,7 +60,7 @@ async def upload_server_certificate(ctx: Context, request: api.UploadServerCerti
         expires=certificates.server_pair(request.certificate_body, request.private_key, chain),
         chain=chain,
         path=path,
-        tags=rules.tags_from(request.tags),
+        tags=rules.tags_from(request.tags, SERVER_CERTIFICATES),
     )
     with ctx.transaction() as tx:
         tx.insert(SERVER_CERTIFICATES, row)

@@ -36,13 +36,14 @@ T = TypeVar("T", bound=Any)
 
 
 def _tag(ctx: Context, table: Table[T], row: T, tags: list[api.Tag]) -> None:
+    allowed = rules.tag_rules(table)
     with ctx.transaction() as tx:
-        tx.update(table, row, tags=merge(row.tags, from_list(tags, rules.TAG_RULES), rules.TAG_RULES))
+        tx.update(table, row, tags=merge(row.tags, from_list(tags, allowed), allowed))
 
 
 def _untag(ctx: Context, table: Table[T], row: T, keys: list[str]) -> None:
     with ctx.transaction() as tx:
-        tx.update(table, row, tags=without(row.tags, keys, rules.TAG_RULES))
+        tx.update(table, row, tags=without(row.tags, keys, rules.tag_rules(table)))
 
 
 def _page(ctx: Context, request: Any, tags: dict[str, str]) -> dict[str, Any]:
@@ -95,13 +96,13 @@ async def list_role_tags(ctx: Context, request: api.ListRoleTagsRequest) -> api.
 
 @operation(resource=arns.policy, resource_tags=arns.policy_tags)
 async def tag_policy(ctx: Context, request: api.TagPolicyRequest) -> api.TagPolicyResponse:
-    _tag(ctx, POLICIES, managed_policies.require_own(ctx, request.policy_arn, "iam:TagPolicy"), request.tags)
+    _tag(ctx, POLICIES, managed_policies.require_own(ctx, request.policy_arn), request.tags)
     return api.TagPolicyResponse()
 
 
 @operation(resource=arns.policy, resource_tags=arns.policy_tags)
 async def untag_policy(ctx: Context, request: api.UntagPolicyRequest) -> api.UntagPolicyResponse:
-    _untag(ctx, POLICIES, managed_policies.require_own(ctx, request.policy_arn, "iam:UntagPolicy"), request.tag_keys)
+    _untag(ctx, POLICIES, managed_policies.require_own(ctx, request.policy_arn), request.tag_keys)
     return api.UntagPolicyResponse()
 
 

@@ -108,7 +108,7 @@ async def create_user(ctx: Context, request: api.CreateUserRequest) -> api.Creat
         created=ctx.now(),
         path=path,
         boundary=managed_policies.require_boundary(ctx, request.permissions_boundary),
-        tags=rules.tags_from(request.tags),
+        tags=rules.tags_from(request.tags, USERS),
     )
     with ctx.transaction() as tx:
         tx.insert(USERS, user)
