@@ -14,6 +14,7 @@ from collections.abc import Callable
 from cloudstead.edge import sigv2, sigv4
 from cloudstead.edge.companion.proxy import bucket_of_host
 from cloudstead.edge.http.messages import HttpRequest
+from cloudstead.edge.post_form import PostForm
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.errors import ExpiredToken, InvalidKey, InvalidToken, MissingAuthentication
 from cloudstead.kernel.identity import Credential, CredentialSource, Identity
@@ -28,9 +29,13 @@ class Authenticator:
         self._now = now
 
     async def identify(
-        self, request: HttpRequest, signature: sigv4.Signature | None, body: bytes | None
+        self, request: HttpRequest, signature: sigv4.Signature | None, body: bytes | None, form: PostForm | None = None
     ) -> tuple[Identity, Credential | None]:
-        """Who made this call, and with which key, when it is a known one. `body` is None when it streams: it is then still to be `verified`.
+        """Who made this call, and with which key, when it is a known one.
+
+        Args:
+            body: None when it streams: it is then still to be `verified`.
+            form: where the signature was, when it was in one.
 
         Raises:
             AuthenticationError
@@ -46,7 +51,9 @@ class Authenticator:
             return identities.root(spelled_account(signature.access_key_id), signature.access_key_id), None
         self._check_token(credential, signature.token)
         secret = credential.secret_access_key
-        if signature.date == sigv2.VERSION:
+        if form is not None:
+            form.verify(signature, secret)
+        elif signature.date == sigv2.VERSION:
             sigv2.verify(request, signature, secret, self._now(), bucket_of_host(request.host))
         else:
             hashed = None if body is None else await sigv4.body_sha256(body)

@@ -13,9 +13,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol as TypingProtocol
 
-from cloudstead.edge import sigv4
+from cloudstead.edge import post_form, sigv4
 from cloudstead.edge.authenticate import Authenticator, parse_authorization
 from cloudstead.edge.calllog import CallLog
+from cloudstead.edge.companion.proxy import bucket_of
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.identify import Identifier, Target
 from cloudstead.edge.protocols import protocol
@@ -129,8 +130,14 @@ class Calls:
         request, target = call.request, call.target
         if self._companions is None:
             raise NotImplementedHere(f"{target.service} is not available in Cloudstead yet.")
-        body = None if target.long_body(request) else await request.read()
-        request = await self._authenticate(call, signature, body)
+        form = None
+        if target.service == "s3" and signature is None and post_form.is_form(request):
+            form = post_form.read(request, bucket_of(request), await request.read())
+            signature = form.claimed()
+        body = None if form is None and target.long_body(request) else await request.read()
+        request = await self._authenticate(call, signature, body, form)
+        if form is not None and signature is not None:
+            form.check(self._cloud.clock.time())
         action = self._companions.action_of(request, target.service)
         target.operation = action.partition(":")[2]
         if self._cloud.authorizer is not None:
@@ -139,10 +146,12 @@ class Calls:
             request = await as_described(request, body)
         return await self._companions.handle(request, target.service, call.identity.account, target.region)
 
-    async def _authenticate(self, call: Call, signature: sigv4.Signature | None, body: bytes | None) -> HttpRequest:
+    async def _authenticate(
+        self, call: Call, signature: sigv4.Signature | None, body: bytes | None, form: post_form.PostForm | None = None
+    ) -> HttpRequest:
         """Learn who calls; the request to go on with is the same, or one whose long body is checked as it is read."""
         try:
-            call.identity, credential = await self._authenticator.identify(call.request, signature, body)
+            call.identity, credential = await self._authenticator.identify(call.request, signature, body, form)
         except AuthenticationError as error:
             raise (as_s3_says(error) if call.target.service == "s3" else error) from None
         if body is None and signature is not None and credential is not None:

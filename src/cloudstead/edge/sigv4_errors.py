@@ -117,6 +117,37 @@ class MissingDecodedLength(_WithText):
     text = "You must provide the Content-Length HTTP header."
 
 
+class FormUnreadable(_WithText):
+    """A POST to a bucket whose body is no form."""
+
+    code, json_code, status = "MalformedPOSTRequest", "MalformedPOSTRequest", 400
+    text = "The body of your POST request is not well-formed multipart/form-data."
+
+
+class FormMalformed(_WithText):
+    code, json_code, status = "InvalidArgument", "InvalidArgument", 400
+
+
+class PolicyMalformed(_WithText):
+    code, json_code, status = "InvalidPolicyDocument", "InvalidPolicyDocument", 400
+
+
+class PolicyRefused(_WithText):
+    """A form that is not as its policy wants it."""
+
+    code, json_code = "AccessDenied", "AccessDeniedException"
+
+
+class EntityTooLarge(_WithText):
+    code, json_code, status = "EntityTooLarge", "EntityTooLarge", 400
+    text = "Your proposed upload exceeds the maximum allowed size"
+
+
+class EntityTooSmall(_WithText):
+    code, json_code, status = "EntityTooSmall", "EntityTooSmall", 400
+    text = "Your proposed upload is smaller than the minimum allowed size"
+
+
 _OF_S3: dict[type[AuthenticationError], type[_WithText]] = {
     MissingAuthentication: AnonymousToS3,
     InvalidKey: UnknownToS3,

@@ -154,7 +154,7 @@ const rounds = {
 
   async events() {
     const client = new events.EventBridgeClient(common);
-    const Name = `js-${mark}`;
+    const Name = `js-events-${mark}`;
     const { RuleArn } = await client.send(new events.PutRuleCommand({ Name, EventPattern: JSON.stringify({ source: ["js"] }), State: "ENABLED" }));
     assert.equal(RuleArn, `arn:aws:events:us-east-1:000000000000:rule/${Name}`);
     const rule = await client.send(new events.DescribeRuleCommand({ Name }));

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -143,6 +143,11 @@ def bucket_of_host(host: str) -> str:
     """The bucket that a host name names, as in bucket.s3.eu-west-1.amazonaws.com, bucket.s3.localhost:4566, bucket.localhost; else empty."""
     found = _BUCKET_HOST.match(host)
     return found["bucket"].lower() if found is not None else ""
+
+
+def bucket_of(request: HttpRequest) -> str:
+    """The bucket that a request to S3 is for, by its host or its path; may be empty."""
+    return bucket_of_host(request.host) or unquote(request.path.split("/")[1] if request.path[:1] == "/" else "")
 
 
 def _path(request: HttpRequest, service: str) -> str:
