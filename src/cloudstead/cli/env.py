@@ -49,6 +49,8 @@ def variables(data: Path, run: Run | None) -> dict[str, str]:
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_PROFILE": PROFILE,
+        # Some operations (Live Tail, invoking state machines) prefix the endpoint's host, which does not resolve here.
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
     if run is not None and run.tls:
         values["AWS_CA_BUNDLE"] = str(data / CA_FILE)
@@ -64,7 +66,7 @@ def write_profile(data: Path, run: Run | None) -> None:
     key = datadir.root_key(data)
     settings = {"endpoint_url": endpoint(run), "ca_bundle": str(data / CA_FILE) if run is not None and run.tls else None}
     # Path addressing: a bucket's own host name (bucket.localhost) does not resolve everywhere.
-    kept = {"region": REGION, "output": "json", "s3": "addressing_style = path\n"}
+    kept = {"region": REGION, "output": "json", "s3": "addressing_style = path\n", "disable_host_prefix_injection": "true"}
     aws_profile.edit(aws_profile.config_path(), f"profile {PROFILE}", settings, kept)
     keys = {"aws_access_key_id": key.access_key_id, "aws_secret_access_key": key.secret_access_key}
     aws_profile.edit(aws_profile.credentials_path(), PROFILE, keys, {})
