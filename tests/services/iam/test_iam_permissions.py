@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from iam_calls import ADMIN, READ, allow, document, refused, trust
 
 from cloudstead import datadir
+from cloudstead.services.iam import totp
 from support import CloudThread
 
 HOME = "000000000000"
@@ -23,6 +25,7 @@ class Strict:
         self.running = running
         key = datadir.root_key(running.running.cloud.data)
         self.root = running.client("iam", key=key.access_key_id, secret=key.secret_access_key)
+        self.keys: dict[str, dict[str, str]] = {}  # of the users, by their names
 
     def user(self, *statements: dict[str, Any], **about: Any) -> Any:
         """A client of a new user with these rights."""
@@ -31,7 +34,8 @@ class Strict:
         if statements:
             self.root.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=document(*statements))
         key = self.root.create_access_key(UserName=name)["AccessKey"]
-        return self.running.client("iam", key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+        self.keys[name] = {"key": key["AccessKeyId"], "secret": key["SecretAccessKey"]}
+        return self.running.client("iam", **self.keys[name])
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +179,30 @@ def test_awss_managed_policies_grant_what_they_say(strict: Strict) -> None:
     user.list_users()
     user.get_account_authorization_details()
     refused(user.create_user, "AccessDenied", UserName="denied")
+
+
+def test_a_second_factor_counts_once_and_opens_what_asks_for_it(strict: Strict) -> None:
+    present = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    user = strict.user(allow("iam:GetUser"), allow(["iam:ListUsers", "sts:AssumeRole"], Condition=present))
+    me = user.get_user()["User"]
+    made = strict.root.create_virtual_mfa_device(VirtualMFADeviceName="phone")["VirtualMFADevice"]
+    serial, seed = made["SerialNumber"], made["Base32StringSeed"].decode()
+    step = totp.step_of(time.time())
+    about = {"UserName": me["UserName"], "SerialNumber": serial}
+    strict.root.enable_mfa_device(**about, AuthenticationCode1=totp.code(seed, step - 2), AuthenticationCode2=totp.code(seed, step - 1))
+    refused(user.list_users, "AccessDenied")
+    sts = strict.running.client("sts", **strict.keys[me["UserName"]])
+    refused(sts.get_session_token, "AccessDenied", SerialNumber=serial, TokenCode=totp.code(seed, step - 1))  # was used
+    refused(sts.get_session_token, "AccessDenied", SerialNumber=f"{serial}x", TokenCode=totp.code(seed, step))
+    refused(sts.get_session_token, "ValidationError", SerialNumber=serial)
+    session = sts.get_session_token(SerialNumber=serial, TokenCode=totp.code(seed, step))["Credentials"]
+    refused(sts.get_session_token, "AccessDenied", SerialNumber=serial, TokenCode=totp.code(seed, step))  # once
+    strict.running.client("iam", key=session["AccessKeyId"], secret=session["SecretAccessKey"], token=session["SessionToken"]).list_users()
+    strict.root.create_role(RoleName="guarded", AssumeRolePolicyDocument=trust({"AWS": me["Arn"]}))
+    role = {"RoleArn": arn("role", "guarded"), "RoleSessionName": "session"}
+    strict.root.update_assume_role_policy(
+        RoleName="guarded",
+        PolicyDocument=document({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": me["Arn"]}, "Condition": present}),
+    )
+    refused(sts.assume_role, "AccessDenied", **role)
+    sts.assume_role(**role, SerialNumber=serial, TokenCode=totp.code(seed, step + 1))

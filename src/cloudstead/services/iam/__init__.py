@@ -34,4 +34,5 @@ SERVICE = Service(
         "simulate",
     ),
     tables="model:TABLES",
+    start="mfa_devices:start",
 )

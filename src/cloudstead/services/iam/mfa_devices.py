@@ -7,8 +7,8 @@ from typing import Final
 from urllib.parse import quote
 
 from cloudstead.kernel import ids
-from cloudstead.kernel.context import Context
-from cloudstead.kernel.errors import ValidationFailed
+from cloudstead.kernel.context import Cloud, Context
+from cloudstead.kernel.errors import AccessDenied, ValidationFailed
 from cloudstead.kernel.operations import operation
 from cloudstead.services.iam import api, arns, qr, rules, totp, users
 from cloudstead.services.iam.model import MFA_DEVICES, MfaDevice, User, fold
@@ -116,8 +116,7 @@ async def enable_mfa_device(ctx: Context, request: api.EnableMFADeviceRequest) -
     rules.within_quota(ctx, "mfa_devices_per_user", len(devices_of(ctx, user)))
     step = _step(ctx, device, request.authentication_code1, request.authentication_code2, totp.NEAR)
     with ctx.transaction() as tx:
-        skew = step - totp.step_of(ctx.now())
-        tx.update(MFA_DEVICES, device, user=user.name, enabled=ctx.now(), last_step=step, skew=skew)
+        tx.update(MFA_DEVICES, device, user=user.name, enabled=ctx.now(), last_step=step, skew=totp.skew(step, ctx.now()))
     return api.EnableMFADeviceResponse()
 
 
@@ -127,7 +126,7 @@ async def resync_mfa_device(ctx: Context, request: api.ResyncMFADeviceRequest) -
     device = _require_of(ctx, users.require(ctx, request.user_name), request.serial_number)
     step = _step(ctx, device, request.authentication_code1, request.authentication_code2, totp.FAR)
     with ctx.transaction() as tx:
-        tx.update(MFA_DEVICES, device, last_step=step, skew=step - totp.step_of(ctx.now()))
+        tx.update(MFA_DEVICES, device, last_step=step, skew=totp.skew(step, ctx.now()))
     return api.ResyncMFADeviceResponse()
 
 
@@ -165,3 +164,32 @@ async def get_mfa_device(ctx: Context, request: api.GetMFADeviceRequest) -> api.
     else:
         device = require(ctx, request.serial_number)
     return api.GetMFADeviceResponse(user_name=device.user or None, serial_number=device.serial, enable_date=device.enabled)
+
+
+class SecondFactors:
+    """IAM's part in the cloud: STS asks it whether a caller's code is right."""
+
+    def take(self, ctx: Context, serial: str, code: str) -> None:
+        """Take the code that the calling user's device shows now; each counts once.
+
+        Raises:
+            AccessDenied
+        """
+        user = users.find(ctx, ctx.identity.arn.rpartition("/")[2]) if ctx.identity.kind == "user" else None
+        device = find(ctx, serial)
+        if user is None or device is None or device.enabled is None or fold(device.user) != fold(user.name):
+            raise AccessDenied(
+                "MultiFactorAuthentication failed, unable to validate MFA code. Please verify your MFA serial number is valid and associated with this user."
+            )
+        step = totp.of_one(device.seed, code, ctx.now(), skew=device.skew, after=device.last_step)
+        if step is None:
+            raise AccessDenied("MultiFactorAuthentication failed with invalid MFA one time pass code.")
+        with ctx.transaction() as tx:
+            tx.update(MFA_DEVICES, device, last_step=step)
+
+    async def stop(self) -> None:
+        """There is nothing to stop."""
+
+
+async def start(cloud: Cloud) -> SecondFactors:
+    return SecondFactors()

@@ -27,6 +27,12 @@ def step_of(now: float) -> int:
     return int(now) // SECONDS
 
 
+def skew(step: int, now: float) -> int:
+    """How far a device that showed the code of a step is ahead of us; one step is no more than slow typing."""
+    ahead = step - step_of(now)
+    return ahead if abs(ahead) > 1 else 0
+
+
 def of_two(seed: str, first: str, second: str, now: float, within: int) -> int | None:
     """The step of the second of two consecutive codes; None when they are none of about now."""
     middle = step_of(now)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cloudstead.kernel.context import Context
-from cloudstead.kernel.errors import AccessDenied, NotImplementedHere, ValidationFailed
+from cloudstead.kernel.errors import NotImplementedHere, ValidationFailed
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.operations import ConditionValue, operation
-from cloudstead.services.sts import api, arns, lookups, sessions
+from cloudstead.services.sts import api, arns, lookups, second_factor, sessions
 from cloudstead.services.sts.lookups import Role
 
 ROLE_CHAINING_SECONDS = 3600
@@ -24,7 +24,8 @@ async def assume_role(ctx: Context, request: api.AssumeRoleRequest) -> api.Assum
     caller = ctx.identity
     tags = sessions.own_tags(request.tags, request.transitive_tag_keys, caller)
     source_identity = _source_identity(request, caller)
-    _admit(ctx, request, role, tags)
+    mfa = await second_factor.shown(ctx, request.serial_number, request.token_code)
+    _admit(ctx, request, role, tags, mfa)
     seconds = _duration(request, role, caller)
     policies = await sessions.policies(ctx, role.account, request.policy, request.policy_arns)
     packed = sessions.packed_size(policies, tags.values)
@@ -88,13 +89,13 @@ def admit(
         ctx.admit(needed, role.arn, role.trust_policy, conditions, provider=provider)
 
 
-def _admit(ctx: Context, request: api.AssumeRoleRequest, role: Role, tags: sessions.Tags) -> None:
+def _admit(ctx: Context, request: api.AssumeRoleRequest, role: Role, tags: sessions.Tags, mfa: bool) -> None:
     source_identity = _source_identity(request, ctx.identity)
     conditions = role_conditions(role, request.role_session_name, tags, source_identity)
     if request.external_id is not None:
         conditions["sts:ExternalId"] = request.external_id
-    if request.serial_number is not None or request.token_code is not None:
-        raise AccessDenied("MultiFactorAuthentication failed, unable to validate MFA code.")
+    if mfa:  # the session that is given does not carry it on: https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_mfa_configure-api-require.html
+        conditions |= {"aws:MultiFactorAuthPresent": "true", "aws:MultiFactorAuthAge": "0"}
     admit(ctx, "sts:AssumeRole", role, conditions, tags, source_identity)
 
 

@@ -8,7 +8,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import AccessDenied, ValidationFailed
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.operations import operation
-from cloudstead.services.sts import api, arns, sessions
+from cloudstead.services.sts import api, arns, second_factor, sessions
 
 DEFAULT_SECONDS = 43_200
 
@@ -18,10 +18,9 @@ async def get_session_token(ctx: Context, request: api.GetSessionTokenRequest) -
     """The caller's own rights for a while. Needs no permission, only long-term credentials."""
     _require_long_term(ctx.identity, "GetSessionToken")
     sessions.refuse_padding(request.minimum_session_token_size)
-    if request.serial_number is not None or request.token_code is not None:
-        raise AccessDenied("MultiFactorAuthentication failed, unable to validate MFA code.")
     seconds = _duration(request.duration_seconds, ctx.identity)
-    identity = replace(ctx.identity, issued_at=ctx.now())
+    mfa = await second_factor.shown(ctx, request.serial_number, request.token_code)
+    identity = replace(ctx.identity, issued_at=ctx.now(), mfa=mfa)
     return api.GetSessionTokenResponse(credentials=sessions.credentials(ctx, identity, seconds))
 
 
