@@ -1,6 +1,6 @@
 """What an upload to S3 says of its own bytes, checked: Content-MD5 and x-amz-checksum-<algorithm>.
 
-A body that is all there is checked at once, one that streams as it passes: the reader then fails where the body ends, before it can answer.
+A body that is all there is checked at once, one that streams as it passes: the reader then fails where the body ends.
 The checksums of aws-chunked bodies stand in their trailers: chunked.py checks those.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html

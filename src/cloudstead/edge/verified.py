@@ -1,7 +1,8 @@
 """Bodies that stream are checked while they pass.
 
 A small body is hashed before anything is done. A long one is passed on as it comes; what its signature covers is checked on the way, and the call
-fails when it does not hold, before whoever reads it has seen the end.
+fails when it does not hold, before whoever reads it has seen the end: the last piece is kept until everything is known to be right. A reader that
+was told a length so never gets all of a body that is refused.
 """
 
 from __future__ import annotations
@@ -63,13 +64,24 @@ def reading(request: HttpRequest, source: AsyncIterator[bytes], length: int | No
         request.method,
         request.target,
         request.headers,
-        CheckedBody(source, request.body.trailers),
+        CheckedBody(all_but_the_last_at_once(source), request.body.trailers),
         content_length=length,
         peer=request.peer,
         peer_port=request.peer_port,
         secure=request.secure,
         http_version=request.http_version,
     )
+
+
+async def all_but_the_last_at_once(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same pieces, each when the next one is there, the last when the source has ended and not failed."""
+    held = b""
+    async for piece in source:
+        if held:
+            yield held
+        held = piece
+    if held:
+        yield held
 
 
 async def rechunked(body: chunked.ChunkedBody) -> AsyncIterator[bytes]:
