@@ -25,7 +25,7 @@ MONTHS: Final = {
 }
 DAYS: Final = {name: number for number, name in enumerate(["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"], 1)}
 
-_RATE = re.compile(r"rate\((\d{1,9}) (minute|hour|day)(s?)\)")
+_RATE = re.compile(r"rate\(([0-9]{1,9}) (minute|hour|day)(s?)\)")
 _CRON = re.compile(r"cron\(([^()]{1,240})\)")
 DayTest: TypeAlias = Callable[[date], bool]
 
