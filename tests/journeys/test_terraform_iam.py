@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from support import Daemon
 from terraform import Terraform, needs_terraform
@@ -159,6 +164,139 @@ output "profile_role" { value = aws_iam_instance_profile.machine.role }
 
 FIRST = {"description": "made by Terraform", "duration": 3600, "team": "platform"}
 SECOND = FIRST | {"duration": 7200, "team": "data"}
+
+
+CREDENTIALS = """
+resource "aws_iam_user" "one" { name = "one" }
+
+resource "aws_iam_group" "all" {
+  for_each = toset(["a", "b"])
+  name     = each.value
+  path     = "/groups/"
+}
+
+resource "aws_iam_user_group_membership" "one" {
+  user   = aws_iam_user.one.name
+  groups = [for group in aws_iam_group.all : group.name]
+}
+
+resource "aws_iam_policy" "shared" {
+  name_prefix = "shared-"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = [{ Effect = "Allow", Action = "sqs:*", Resource = "*" }] })
+}
+
+resource "aws_iam_policy_attachment" "shared" {
+  name       = "everybody"
+  users      = [aws_iam_user.one.name]
+  groups     = [aws_iam_group.all["a"].name]
+  roles      = [aws_iam_role.named.name]
+  policy_arn = aws_iam_policy.shared.arn
+}
+
+resource "aws_iam_role" "named" {
+  name_prefix           = "named-"
+  path                  = "/roles/"
+  force_detach_policies = true
+  permissions_boundary  = "arn:aws:iam::aws:policy/PowerUserAccess"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { AWS = aws_iam_user.one.arn } }]
+  })
+}
+
+resource "aws_iam_role_policies_exclusive" "named" {
+  role_name    = aws_iam_role.named.name
+  policy_names = []
+}
+
+resource "aws_iam_role_policy_attachments_exclusive" "named" {
+  role_name   = aws_iam_role.named.name
+  policy_arns = [aws_iam_policy.shared.arn]
+  depends_on  = [aws_iam_policy_attachment.shared]
+}
+
+resource "aws_iam_server_certificate" "web" {
+  name             = "web"
+  certificate_body = file("certificate.pem")
+  private_key      = file("key.pem")
+  tags             = { Name = "web" }
+}
+
+resource "aws_iam_signing_certificate" "one" {
+  user_name        = aws_iam_user.one.name
+  certificate_body = file("certificate.pem")
+  status           = "Inactive"
+}
+
+resource "aws_iam_user_ssh_key" "one" {
+  username   = aws_iam_user.one.name
+  encoding   = "SSH"
+  public_key = file("ssh.pub")
+}
+
+resource "aws_iam_service_specific_credential" "one" {
+  service_name = "codecommit.amazonaws.com"
+  user_name    = aws_iam_user.one.name
+}
+
+resource "aws_iam_saml_provider" "idp" {
+  name                   = "idp"
+  saml_metadata_document = file("metadata.xml")
+  tags                   = { Name = "idp" }
+}
+
+resource "aws_iam_security_token_service_preferences" "new" { global_endpoint_token_version = "v2Token" }
+
+data "aws_iam_roles" "named" {
+  path_prefix = "/roles/"
+  depends_on  = [aws_iam_role.named]
+}
+
+data "aws_iam_user" "one" { user_name = aws_iam_user.one.name }
+data "aws_iam_group" "a" {
+  group_name = aws_iam_group.all["a"].name
+  depends_on = [aws_iam_user_group_membership.one]
+}
+data "aws_iam_server_certificate" "web" { name = aws_iam_server_certificate.web.name }
+data "aws_iam_saml_provider" "idp" { arn = aws_iam_saml_provider.idp.arn }
+
+data "aws_iam_principal_policy_simulation" "one" {
+  action_names      = ["sqs:SendMessage"]
+  policy_source_arn = aws_iam_user.one.arn
+  depends_on        = [aws_iam_policy_attachment.shared]
+}
+
+output "roles" { value = length(data.aws_iam_roles.named.names) }
+output "members" { value = [for user in data.aws_iam_group.a.users : user.user_name] }
+output "allowed" { value = data.aws_iam_principal_policy_simulation.one.all_allowed }
+"""
+
+
+def write_files(directory: Path) -> None:
+    """The keys, certificates and metadata that the module reads."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "example.com")])
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key()).serial_number(1)
+    builder = builder.not_valid_before(datetime(2025, 1, 1, tzinfo=UTC)).not_valid_after(datetime(2035, 1, 1, tzinfo=UTC))
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    metadata = (
+        '<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="https://idp.example.com">'
+        f'<IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"/>{" " * 1000}</EntityDescriptor>'
+    )
+    for name, content in (("certificate.pem", certificate), ("key.pem", private), ("ssh.pub", public), ("metadata.xml", metadata.encode())):
+        (directory / name).write_bytes(content)
+
+
+@needs_terraform
+def test_credentials_and_providers_are_applied_unchanged_by_a_second_plan_and_destroyed(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data") as cloud, Terraform(tmp_path / "module", cloud.endpoint, CREDENTIALS) as terraform:
+        write_files(terraform.directory)
+        assert terraform.apply() == {"roles": 1, "members": ["one"], "allowed": True}
+        assert terraform.plan() == []
+        terraform.destroy()
+        assert cloud.client("iam").list_users()["Users"] == []
 
 
 @needs_terraform

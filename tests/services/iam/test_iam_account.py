@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from pathlib import Path
 from typing import Any
 
+import pytest
 from iam_calls import ADMIN, READ, refused, trust
 
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.services.iam import api
-from support import CloudThread, client_of, context_in
+from cloudstead.services.iam.model import TASKS
+from support import CloudThread, client_of, context_in, local_cloud
 
 
 class Shifted(SystemClock):
@@ -152,3 +155,21 @@ def test_when_services_were_last_used_is_told(cloud: CloudThread, iam: Any, acco
     assert [(one["EntityInfo"]["Name"], "LastAuthenticated" in one) for one in entities] == [("alice", True)]
     refused(iam.generate_service_last_accessed_details, "NoSuchEntity", Arn=f"{arn}x")
     refused(iam.get_service_last_accessed_details, "NoSuchEntity", JobId=job[::-1])
+
+
+def test_jobs_are_forgotten_after_a_day(tmp_path: Path) -> None:
+    clock = Shifted()
+
+    async def scenario() -> None:
+        async with local_cloud(tmp_path, clock=clock, in_memory=True) as cloud:
+            ctx = context_in(cloud)
+            await ctx.call(api.CreateUserRequest(user_name="alice"))
+            request = api.GenerateServiceLastAccessedDetailsRequest(arn="arn:aws:iam::000000000000:user/alice")
+            jobs = [(await ctx.call(request)).job_id for _ in range(3)]
+            clock.ahead = 86_401.0
+            with pytest.raises(api.NoSuchEntityException):
+                await ctx.call(api.GetServiceLastAccessedDetailsRequest(job_id=jobs[0]))
+            await ctx.call(request)
+            assert ctx.table(TASKS).count((ctx.account,)) == 1
+
+    asyncio.run(scenario())

@@ -172,6 +172,17 @@ def test_rights_come_and_go_with_groups_and_versions(strict: Strict) -> None:
     refused(user.list_groups, "AccessDenied")
 
 
+def test_the_password_policy_may_let_users_change_their_own_passwords(strict: Strict) -> None:
+    user = strict.user(allow("iam:GetUser"))
+    name = user.get_user()["User"]["UserName"]
+    strict.root.create_login_profile(UserName=name, Password="Correct-Horse-1")
+    change = {"OldPassword": "Correct-Horse-1", "NewPassword": "Correct-Horse-2"}
+    refused(user.change_password, "AccessDenied", **change)
+    strict.root.update_account_password_policy(AllowUsersToChangePassword=True)
+    user.change_password(**change)
+    strict.root.delete_account_password_policy()
+
+
 def test_awss_managed_policies_grant_what_they_say(strict: Strict) -> None:
     user = strict.user(allow("iam:GetUser"))
     name = user.get_user()["User"]["UserName"]

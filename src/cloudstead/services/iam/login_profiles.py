@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from msgspec.structs import replace
@@ -122,7 +123,16 @@ async def delete_login_profile(ctx: Context, request: api.DeleteLoginProfileRequ
     return api.DeleteLoginProfileResponse()
 
 
-@operation(resource=lambda ctx, request: ctx.identity.arn)
+def _granted_by_password_policy(ctx: Context, request: api.ChangePasswordRequest) -> str | None:
+    """AllowUsersToChangePassword lets every user of the account change its own, whatever its policies do not say."""
+    policy = account.settings(ctx).password_policy
+    if policy is None or not policy.allow_users_to_change_password:
+        return None
+    statement = {"Effect": "Allow", "Principal": {"AWS": ctx.identity.arn}, "Action": "iam:ChangePassword", "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": statement})
+
+
+@operation(resource=lambda ctx, request: ctx.identity.arn, resource_policy=_granted_by_password_policy)
 async def change_password(ctx: Context, request: api.ChangePasswordRequest) -> api.ChangePasswordResponse:
     """Change the caller's own password."""
     if ctx.identity.kind != "user":

@@ -48,14 +48,14 @@ async def upload_server_certificate(ctx: Context, request: api.UploadServerCerti
     if find(ctx, name) is not None:
         raise api.EntityAlreadyExistsException(f"The Server Certificate with name {name} already exists.")
     rules.within_quota(ctx, "server_certificates", ctx.table(SERVER_CERTIFICATES).count((ctx.account,)))
-    chain = request.certificate_chain or ""
+    chain = (request.certificate_chain or "").strip()
     row = ServerCertificate(
         account=ctx.account,
         name=name,
         certificate_id=ids.unique_id("ASCA"),
         arn=arns.arn_of(ctx.account, "server-certificate", name, path),
         uploaded=ctx.now(),
-        body=request.certificate_body,
+        body=request.certificate_body.strip(),  # as AWS shows it
         private_key=request.private_key,
         expires=certificates.server_pair(request.certificate_body, request.private_key, chain),
         chain=chain,
