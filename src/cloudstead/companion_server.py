@@ -7,7 +7,8 @@ the kernel is asked to send SIGTERM as well should the daemon die while this pro
 once it accepts connections.
 
 Two kinds of requests come in, told apart by a header that the daemon sets and no client can:
-    x-cloudstead-companion: proxy    a client's request; account in x-moto-account-id, which moto itself understands
+    x-cloudstead-companion: proxy    a client's request; account in x-moto-account-id, which moto itself understands, region and operation
+                                     in x-cloudstead-region and x-cloudstead-operation, which are taken for what policies were asked about
     x-cloudstead-companion: call     a call that a native service makes, as msgpack; answered by botocore in this process
 
 Only this module imports moto and botocore; the daemon must stay small.
@@ -43,9 +44,11 @@ os.environ.update(
 import msgspec
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError, UnknownServiceError
 from botocore.model import OperationNotFoundError
 from botocore.session import Session
+from moto.core.responses import BaseResponse
+from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
@@ -75,6 +78,32 @@ class Dispatcher(DomainDispatcherApplication):
             return app
 
 
+def carry_out_what_was_judged() -> None:
+    """Make moto take operation and region as the daemon says them. By itself it would also look into headers, query strings and bodies, in an order of
+    its own, and could find others than policies were asked about. Inner calls say nothing, and are as before.
+    """
+    found_operation, found_region = BaseResponse._get_action, BaseResponse.get_region_from_url
+
+    def operation(response: BaseResponse) -> str:
+        said = response.headers.get("x-cloudstead-operation")
+        if said is None or (said == "-" and not _is_rest(response)):  # who does not name an operation may do all
+            return found_operation(response)
+        return said if said != "-" else response._get_action_from_method_and_request_uri(response.normalized_request)
+
+    def region(response: BaseResponse, request: Any, url: str) -> str:
+        return request.headers.get("x-cloudstead-region") or found_region(response, request, url)
+
+    setattr(BaseResponse, "_get_action", operation)  # noqa: B010  (mypy refuses the plain assignment)
+    setattr(BaseResponse, "get_region_from_url", region)  # noqa: B010
+
+
+def _is_rest(response: BaseResponse) -> bool:
+    try:
+        return bool(get_service_model(response.boto3_service_name).metadata["protocol"].startswith("rest-"))
+    except UnknownServiceError:
+        return False
+
+
 class Companion:
     """The WSGI application: moto, with errors that AWS's clients understand, and the inner calls."""
 
@@ -98,13 +127,15 @@ class Companion:
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            if environ["REQUEST_METHOD"] == "PUT" and _is_s3(environ) and environ.get("CONTENT_TYPE", "").startswith(_FORM):
-                environ["CONTENT_TYPE"] = (
-                    "binary/octet-stream"  # curl --data-binary says this; moto would take the object for fields of a form
-                )
+            if _is_s3(environ) and environ.get("CONTENT_TYPE", "").startswith(_FORM):
+                # curl --data-binary says this; moto would take the object for fields of a form, and those before the query string.
+                environ["CONTENT_TYPE"] = "binary/octet-stream"
             return self._moto(environ, self._watched(environ, start_response))
         except NotImplementedError as error:
             return _error(environ, start_response, 501, "NotImplemented", _sentence(str(error)))
+        except OperationNotFoundError as error:  # nor has AWS
+            code = "UnknownOperationException" if "HTTP_X_AMZ_TARGET" in environ else "InvalidAction"
+            return _error(environ, start_response, 400, code, f"Could not find operation {error}")
         except Exception:
             log.exception("%s %s %s failed", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"), environ.get("HTTP_X_AMZ_TARGET", ""))
             return _error(environ, start_response, 500, "InternalFailure", "The companion failed; the reason is in the log.")
@@ -268,6 +299,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group of a terminal; the daemon decides
     die_with_parent()
     listener = socket.socket(fileno=int(sys.argv[1]))
+    carry_out_what_was_judged()
     app = Companion(Dispatcher(create_backend_app))
     server = make_server(f"unix://{listener.getsockname()}", 0, app, threaded=True, request_handler=RequestHandler, fd=listener.fileno())
     sys.stdout.write("ready\n")

@@ -29,7 +29,9 @@ from cloudstead.edge.companion.actions import Actions, s3_action
 from cloudstead.edge.companion.proxy import bucket_of_host
 from cloudstead.edge.http.messages import DEFAULT_BODY_LIMIT, Headers, HttpRequest, HttpResponse
 from cloudstead.edge.http.server import Server, loop_factory
+from cloudstead.edge.identify import FORM, Identifier
 from cloudstead.edge.protocols.index import ServiceIndex
+from cloudstead.edge.sigv4 import Signature
 from cloudstead.kernel.errors import NotImplementedHere, ServiceError, Unavailable
 
 _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
@@ -483,6 +485,8 @@ def test_a_long_data_path_does_not_keep_it_from_starting(tmp_path: Path) -> None
         ("DELETE", "/b/k?uploadId=2", "AbortMultipartUpload"),
         ("DELETE", "/b/k", "DeleteObject"),
         ("PATCH", "/b/k", "*"),
+        ("GET", "/b?acl&policy", "*"),
+        ("POST", "/b/k?select&restore", "*"),
     ],
 )
 def test_actions_of_s3_are_those_of_its_permissions(method: str, target: str, action: str) -> None:
@@ -491,22 +495,36 @@ def test_actions_of_s3_are_those_of_its_permissions(method: str, target: str, ac
 
 
 @pytest.mark.parametrize(
-    ("service", "request_", "body", "action"),
+    ("service", "request_", "action"),
     [
-        ("ssm", HttpRequest.of("POST", "/", [("X-Amz-Target", "AmazonSSM.GetParameter")]), b"", "ssm:GetParameter"),
-        ("ssm", HttpRequest.of("POST", "/", [("X-Amz-Target", "AmazonSSM.Get*")]), b"", "ssm:*"),
-        ("sns", HttpRequest.of("POST", "/"), b"Action=Publish&Version=1", "sns:Publish"),
-        ("sns", HttpRequest.of("GET", "/?Version=1&Action=Publish"), b"", "sns:Publish"),
-        ("route53", HttpRequest.of("GET", "/2013-04-01/hostedzone/Z1"), b"", "route53:GetHostedZone"),
-        ("efs", HttpRequest.of("GET", "/2015-02-01/file-systems"), b"", "elasticfilesystem:DescribeFileSystems"),
-        ("route53", HttpRequest.of("GET", "/nowhere"), b"", "route53:*"),
-        ("apigateway", HttpRequest.of("PATCH", "/restapis/x"), b"", "apigateway:PATCH"),
-        ("cloudwatch", HttpRequest.of("POST", "/service/GraniteServiceVersion20100801/operation/PutMetricData", [("Smithy-Protocol", "rpc-v2-cbor")]), b"", "cloudwatch:PutMetricData"),
-        ("elbv2", HttpRequest.of("POST", "/"), b"Action=DescribeLoadBalancers", "elasticloadbalancing:DescribeLoadBalancers"),
+        ("ssm", HttpRequest.of("POST", "/", [("X-Amz-Target", "AmazonSSM.GetParameter")]), "ssm:GetParameter"),
+        ("sns", HttpRequest.of("POST", "/", [("Content-Type", FORM)], b"Action=Publish&Version=1"), "sns:Publish"),
+        ("sns", HttpRequest.of("GET", "/?Version=1&Action=Publish"), "sns:Publish"),
+        ("sns", HttpRequest.of("POST", "/", [("X-Amz-Target", "SNS.ListTopics"), ("Content-Type", FORM)], b"Action=Publish&Version=1"), "sns:Publish"),
+        ("sns", HttpRequest.of("POST", "/", [], b"Action=Publish&Version=1"), "sns:*"),
+        ("route53", HttpRequest.of("GET", "/2013-04-01/hostedzone/Z1"), "route53:GetHostedZone"),
+        ("route53", HttpRequest.of("GET", "/2013-04-01/hostedzone/Z1?Action=x", [("X-Amz-Target", "Route53.x")]), "route53:GetHostedZone"),
+        ("efs", HttpRequest.of("GET", "/2015-02-01/file-systems"), "elasticfilesystem:DescribeFileSystems"),
+        ("route53", HttpRequest.of("GET", "/nowhere"), "route53:*"),
+        ("apigateway", HttpRequest.of("PATCH", "/restapis/x"), "apigateway:PATCH"),
+        ("cloudwatch", HttpRequest.of("POST", "/service/GraniteServiceVersion20100801/operation/PutMetricData", [("Smithy-Protocol", "rpc-v2-cbor")]), "cloudwatch:PutMetricData"),
+        ("elbv2", HttpRequest.of("POST", "/", [("Content-Type", FORM)], b"Action=DescribeLoadBalancers"), "elasticloadbalancing:DescribeLoadBalancers"),
+        ("s3", HttpRequest.of("GET", "/v20180820/accesspoint"), "s3:*"),
     ],
 )  # fmt: skip
-def test_actions_of_other_services_come_from_what_the_request_shows(service: str, request_: HttpRequest, body: bytes, action: str) -> None:
-    assert Actions(ServiceIndex.load().signing_name).of(request_, service, request_.path, body) == action
+def test_actions_of_other_services_come_from_what_the_request_shows(service: str, request_: HttpRequest, action: str) -> None:
+    index = ServiceIndex.load()
+    signed = Signature(
+        access_key_id="k", date="20260101", region="us-east-1", service=index.signing_name(service), signed_headers="", signature="",
+        timestamp="", signed_at=0,
+    )  # fmt: skip
+    target = asyncio.run(Identifier(index).identify(request_, signed))
+    assert Actions(index.signing_name).of(request_, service, request_.path, target.operation) == [action]
+
+
+def test_copying_an_object_needs_reading_it_too() -> None:
+    copy = HttpRequest.of("PUT", "/to/k", [("x-amz-copy-source", "from/k")])
+    assert Actions(ServiceIndex.load().signing_name).of(copy, "s3", "/to/k") == ["s3:PutObject", "s3:GetObject"]
 
 
 def test_the_daemon_never_imports_moto_or_botocore() -> None:

@@ -29,11 +29,12 @@ class Authenticator:
         self._now = now
 
     async def identify(
-        self, request: HttpRequest, signature: sigv4.Signature | None, body: bytes | None, form: PostForm | None = None
+        self, request: HttpRequest, service: str, signature: sigv4.Signature | None, body: bytes | None, form: PostForm | None = None
     ) -> tuple[Identity, Credential | None]:
         """Who made this call, and with which key, when it is a known one.
 
         Args:
+            service: the signing name of the service that is to answer.
             body: None when it streams: it is then still to be `verified`.
             form: where the signature was, when it was in one.
 
@@ -50,6 +51,7 @@ class Authenticator:
                 raise InvalidKey("The security token included in the request is invalid.")
             return identities.root(spelled_account(signature.access_key_id), signature.access_key_id), None
         self._check_token(credential, signature.token)
+        sigv4.check_scope(signature, service)
         secret = credential.secret_access_key
         if form is not None:
             form.verify(signature, secret)

@@ -40,9 +40,9 @@ Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
 class Companions(TypingProtocol):
     """The part of the edge that passes calls on to the services that are not written here."""
 
-    async def handle(self, request: HttpRequest, service: str, account: str, region: str) -> HttpResponse: ...
+    async def handle(self, request: HttpRequest, service: str, account: str, region: str, operation: str = "") -> HttpResponse: ...
 
-    def action_of(self, request: HttpRequest, service: str) -> str: ...
+    def actions_of(self, request: HttpRequest, service: str, operation: str) -> list[str]: ...
 
 
 class Calls:
@@ -138,20 +138,23 @@ class Calls:
         request = await self._authenticate(call, signature, body, form)
         if form is not None and signature is not None:
             form.check(self._cloud.clock.time())
-        action = self._companions.action_of(request, target.service)
-        target.operation = action.partition(":")[2]
+        named = target.operation  # REST services name none
+        actions = self._companions.actions_of(request, target.service, named)
+        target.operation = actions[0].partition(":")[2]
         if self._cloud.authorizer is not None:
-            self._cloud.authorizer.require(self._context(call), action, "", {})  # only the companion knows the resource
+            for action in actions:
+                self._cloud.authorizer.require(self._context(call), action, "", {})  # only the companion knows the resource
         if target.service == "s3":
             request = await as_described(request, body)
-        return await self._companions.handle(request, target.service, call.identity.account, target.region)
+        return await self._companions.handle(request, target.service, call.identity.account, target.region, named)
 
     async def _authenticate(
         self, call: Call, signature: sigv4.Signature | None, body: bytes | None, form: post_form.PostForm | None = None
     ) -> HttpRequest:
         """Learn who calls; the request to go on with is the same, or one whose long body is checked as it is read."""
         try:
-            call.identity, credential = await self._authenticator.identify(call.request, signature, body, form)
+            scope = self._identifier.signing_name(call.target.service)
+            call.identity, credential = await self._authenticator.identify(call.request, scope, signature, body, form)
         except AuthenticationError as error:
             raise (as_s3_says(error) if call.target.service == "s3" else error) from None
         if body is None and signature is not None and credential is not None:

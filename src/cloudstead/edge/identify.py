@@ -135,6 +135,10 @@ class Identifier:
         service = service or "s3"
         return Target(service, index.protocols(service)[0], region)
 
+    def signing_name(self, service: str) -> str:
+        """What the scope of a signature for this service must name."""
+        return self._index.signing_name(service)
+
     def _signed(self, signing_name: str) -> str:
         return next(iter(self._index.by_signing_name.get(signing_name, ())), "")
 

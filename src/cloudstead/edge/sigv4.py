@@ -67,8 +67,8 @@ def verify(
         BadSignature, SignatureExpired; for S3 RequestTimeTooSkewed, RequestExpired, HeadersNotSigned, ContentHashMismatch.
     """
     is_s3 = signature.service in S3_FAMILY
-    if service is not None and service != signature.service:
-        raise BadSignature(f"Credential should be scoped to correct service: '{service}'. ")
+    if service is not None:
+        check_scope(signature, service)
     if region is not None and region != signature.region:
         raise BadSignature("Credential should be scoped to a valid region. ")
     _check_window(signature, now, is_s3)
@@ -92,6 +92,16 @@ def verify(
         if _matches(key, signature, f"{request.method}\n{path}\n{query}\n{headers}\n\n{signature.signed_headers}\n{payload}"):
             return
     raise BadSignature(S3_MISMATCH if is_s3 else MISMATCH)
+
+
+def check_scope(signature: Signature, service: str) -> None:
+    """A signature for one service is none for another, whatever else the request names: X-Amz-Target, a path, a host, an API's version.
+
+    Raises:
+        BadSignature
+    """
+    if signature.service != service and not (signature.is_s3 and service == "s3"):
+        raise BadSignature(f"Credential should be scoped to correct service: '{service}'. ")
 
 
 def require_signature(signature: Signature | None) -> Signature:
@@ -220,8 +230,10 @@ def _check_signed_headers(request: HttpRequest, signature: Signature, is_s3: boo
         for name in index:
             if name[:6] == "x-amz-" and name not in signed and not (signature.presigned and name == "x-amz-content-sha256"):
                 raise HeadersNotSigned()
-    elif "x-amz-security-token" in index and "x-amz-security-token" not in signed:
-        raise BadSignature("'X-Amz-Security-Token' must be a 'SignedHeader' in the AWS Authorization.")
+    else:
+        for header in ("X-Amz-Security-Token", "X-Amz-Target"):
+            if header.lower() in index and header.lower() not in signed:
+                raise BadSignature(f"'{header}' must be a 'SignedHeader' in the AWS Authorization.")
 
 
 def _stamp(seconds: float) -> str:
@@ -234,6 +246,7 @@ __all__ = [
     "S3_MISMATCH",
     "Signature",
     "body_sha256",
+    "check_scope",
     "parse_authorization",
     "require_signature",
     "signing_key",

@@ -1,13 +1,12 @@
 """What IAM policies call a request to a service that is not written here: `ssm:GetParameter`.
 
-JSON services name the operation in X-Amz-Target, query services in Action, CBOR in the path. REST services only show method and path; those are
-looked up in `routes.json` (made by tools/companion_routes.py from botocore's models), but for S3 and API Gateway, whose actions have rules of their own.
+Requests of most services name their operation (`identify` finds it). Those of REST services only show method and path, which are looked up in
+`routes.json` (made by tools/companion_routes.py from botocore's models), but for S3 and API Gateway, whose actions have rules of their own.
 What cannot be told is `<service>:*`, which only a policy for the whole service allows.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -20,8 +19,6 @@ from cloudstead.edge.protocols.rest import Routes
 from cloudstead.kernel.errors import MalformedRequest
 
 TABLE = Path(__file__).with_name("routes.json")
-_ACTION = re.compile(r"(?:^|&)Action=([A-Za-z0-9]{1,128})(?:&|$)")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,127}")
 
 # Where the prefix of a service's actions is neither its signing name nor its endpoint's.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
@@ -50,18 +47,22 @@ class Actions:
     def __init__(self, signing_name: Callable[[str], str]) -> None:
         self._signing_name = signing_name
 
-    def of(self, request: HttpRequest, service: str, path: str, body: bytes = b"") -> str:
-        """
+    def of(self, request: HttpRequest, service: str, path: str, operation: str = "") -> list[str]:
+        """Every action that the request needs.
+
         Args:
             path: with the bucket in it, where the host named one.
-            body: a form, for services that are called by forms.
+            operation: what the request itself calls its operation; empty for REST services.
         """
         prefix = self.prefix(service)
         if service == "s3":
-            return f"{prefix}:{s3_action(request.method, path, request.query)}"
+            if path.startswith("/v20180820/") or "s3-control" in request.host:  # what moto takes for S3 Control
+                return [f"{prefix}:*"]
+            copies = ["s3:GetObject"] if "x-amz-copy-source" in request.headers else []
+            return [f"{prefix}:{s3_action(request.method, path, request.query)}", *copies]
         if service in ("apigateway", "apigatewayv2"):
-            return f"{prefix}:{request.method}"
-        return f"{prefix}:{self._operation(request, service, path, body) or '*'}"
+            return [f"{prefix}:{request.method}"]
+        return [f"{prefix}:{operation or self._routed(request, service, path) or '*'}"]
 
     def prefix(self, service: str) -> str:
         if service in _PREFIXES:
@@ -71,17 +72,7 @@ class Actions:
         except KeyError:
             return service
 
-    def _operation(self, request: HttpRequest, service: str, path: str, body: bytes) -> str:
-        target = request.headers.get("x-amz-target")
-        if target is not None:
-            name = target.rpartition(".")[2]
-            return name if _NAME.fullmatch(name) else ""
-        if request.headers.get("smithy-protocol") == "rpc-v2-cbor":
-            name = path.rpartition("/operation/")[2]
-            return name if _NAME.fullmatch(name) else ""
-        form = _ACTION.search(request.query) or _ACTION.search(body.decode("latin-1"))
-        if form is not None:
-            return form[1]
+    def _routed(self, request: HttpRequest, service: str, path: str) -> str:
         try:
             found = routes(service).match(request.method, path, request.query)
         except MalformedRequest:
@@ -128,6 +119,7 @@ _BUCKET = {
     "website": "BucketWebsite",
 }
 _OBJECT = {"acl": "ObjectAcl", "tagging": "ObjectTagging", "retention": "ObjectRetention", "legal-hold": "ObjectLegalHold"}
+_PARTS = frozenset((*_BUCKET, *_OBJECT, "attributes", "delete", "restore", "select", "torrent", "uploads", "versions"))
 _OWN_DELETE = ("policy", "website", "ownershipControls")
 """Deleting these has a permission of its own; deleting any other configuration of a bucket is one of putting it."""
 
@@ -135,6 +127,8 @@ _OWN_DELETE = ("policy", "website", "ownershipControls")
 def s3_action(method: str, path: str, query: str) -> str:
     """The action of a path-style S3 request, without its prefix; "*" when there is none."""
     given = dict(parse_qsl(query, keep_blank_values=True))
+    if sum(name in given for name in _PARTS) > 1:
+        return "*"  # two parts of a resource at once: which of them moto answers is its own affair
     bucket, _, key = path.lstrip("/").partition("/")
     if not bucket:
         return "ListAllMyBuckets" if method in ("GET", "HEAD") else "*"

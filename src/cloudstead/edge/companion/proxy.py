@@ -1,7 +1,8 @@
 """Passing requests on to the companion, and its answers back.
 
 A client's request goes on as it came, with these changes: headers of the connection stay here; headers by which the companion is told things cannot
-come from a client; the account is named; and S3's bucket stands in the path, also where the client put it into the host name, because moto takes
+come from a client; account, region, service and operation are named as the edge has found and judged them, because moto would look for them
+in its own way and could find others; and S3's bucket stands in the path, also where the client put it into the host name, because moto takes
 every host name with a dot for a bucket's.
 """
 
@@ -25,6 +26,7 @@ from cloudstead.kernel.errors import ServiceError, Unavailable
 from cloudstead.kernel.identity import DEFAULT_ACCOUNT
 
 _KIND = "x-cloudstead-companion"
+_OPERATION, _REGION = "x-cloudstead-operation", "x-cloudstead-region"
 _TOLD = ("x-cloudstead-", "x-moto-")  # headers by which the daemon tells the companion something
 _FLATTENED = str.maketrans("_", "-")  # WSGI does not tell x_moto_account_id from x-moto-account-id
 _BUCKET_HOST = re.compile(
@@ -55,17 +57,20 @@ class CompanionProxy:
         await self._upstream.close()
         await self.process.stop()
 
-    async def handle(self, request: HttpRequest, service: str, account: str, region: str) -> HttpResponse:
+    async def handle(self, request: HttpRequest, service: str, account: str, region: str, operation: str = "") -> HttpResponse:
         """What moto answers to this request, in this account and region.
+
+        Args:
+            operation: what the request calls its operation; empty for REST services, whose operations follow from method and path.
 
         Raises:
             Unavailable: there is no companion, or it ended during the call. A call that nobody has taken is made again.
         """
+        account = account or DEFAULT_ACCOUNT
         headers = [(name, value) for name, value in request.headers if _passes(name)]
-        headers += [(_KIND, "proxy"), ("x-moto-account-id", account or DEFAULT_ACCOUNT)]
-        signed = request.headers.get("authorization") or ""
-        if service != "s3" and not signed.startswith("AWS4-HMAC-SHA256"):
-            # moto finds service and region in the signature. S3 is what it takes an unsigned request for; there, being unsigned means something.
+        headers += [(_KIND, "proxy"), ("x-moto-account-id", account), (_REGION, region), (_OPERATION, operation or "-")]
+        if service != "s3":
+            # moto finds the service in the signature. S3 is what it takes an unsigned request for; there, being unsigned means something.
             headers = [(name, value) for name, value in headers if name.lower() != "authorization"]
             headers.append(
                 ("Authorization", f"AWS4-HMAC-SHA256 Credential={account}/20200101/{region}/{self._signing_name(service)}/aws4_request")
@@ -103,9 +108,9 @@ class CompanionProxy:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def action_of(self, request: HttpRequest, service: str) -> str:
-        """What policies call this request: "ssm:GetParameter"; "ssm:*" when that cannot be told. A form must have been read before."""
-        return self._actions.of(request, service, _path(request, service), request.whole or b"")
+    def actions_of(self, request: HttpRequest, service: str, operation: str) -> list[str]:
+        """What policies call this request: "ssm:GetParameter"; "ssm:*" when that cannot be told. The first is the call's own."""
+        return self._actions.of(request, service, _path(request, service), operation)
 
     async def _ask(self, request: HttpRequest, target: str, headers: list[tuple[str, str]]) -> HttpResponse:
         for last in (False, True):
