@@ -124,7 +124,10 @@ REFUSED = [
     ('{"a": [{"wildcard": "a\\\\b"}]}', "Invalid escape character at pos 2"),
     ('{"a": [{"wildcard": "' + "*a" * 21 + '"}]}', "Rule is too complex"),
     ('{"a": [{"anything-but": []}]}', "Inside anything but list, either all values are number or string, mixed type is not supported"),
-    ('{"a": [{"anything-but": [1, "a"]}]}', "Inside anything but list, either all values are number or string, mixed type is not supported"),
+    (
+        '{"a": [{"anything-but": [1, "a"]}]}',
+        "Inside anything but list, either all values are number or string, mixed type is not supported",
+    ),
     ('{"a": [{"anything-but": [null]}]}', "Inside anything but list, start|null|boolean is not supported."),
     ('{"a": [{"anything-but": {"cidr": "x"}}]}', "Unsupported anything-but pattern: cidr"),
     ('{"a": [{"anything-but": {"prefix": ""}}]}', "Null prefix/suffix not allowed"),
@@ -203,9 +206,7 @@ def test_no_wildcard_and_no_event_is_slow() -> None:
 
 
 def _rule(name: str, pattern: Any) -> Rule:
-    return Rule(
-        account="1", region="r", bus="default", name=name, created_by="1", enabled_at=0.0, pattern=json.dumps(pattern)
-    )
+    return Rule(account="1", region="r", bus="default", name=name, created_by="1", enabled_at=0.0, pattern=json.dumps(pattern))
 
 
 _literals = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3, unique=True)

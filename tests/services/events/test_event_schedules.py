@@ -86,7 +86,9 @@ _moments = st.floats(datetime(2025, 1, 1, tzinfo=UTC).timestamp(), datetime(2030
 
 @settings(max_examples=200, deadline=None)
 @given(_fields, _moments)
-def test_firings_follow_each_other_on_full_minutes_and_no_earlier_one_is_left_out(fields: tuple[str, str, tuple[str, str], str, str], after: float) -> None:
+def test_firings_follow_each_other_on_full_minutes_and_no_earlier_one_is_left_out(
+    fields: tuple[str, str, tuple[str, str], str, str], after: float
+) -> None:
     minutes, hours, (days, weekdays), months, years = fields
     schedule = parse(f"cron({minutes} {hours} {days} {months} {weekdays} {years})")
     first = schedule.next_after(after, 0.0)
