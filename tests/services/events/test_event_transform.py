@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -167,10 +168,8 @@ def test_a_constant_input_is_sent_as_it_is() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text("$.[]*'\"ab0 detail", max_size=30), st.text('<>"\\{}[]:,ab\n', max_size=40))
 def test_garbage_is_refused_or_harmless(text: str, template: str) -> None:
-    try:
+    with contextlib.suppress(InvalidInput):
         value_at(event().document, path("$" + text))
-    except InvalidInput:
-        pass
     try:
         check_template("t", {"a": "$.detail", "b": "$.source"}, template)
     except InvalidInput:
