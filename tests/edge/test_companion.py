@@ -23,9 +23,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from cloudstead.edge.companion import CompanionProxy
+from cloudstead.edge.companion import CompanionProxy, s3
 from cloudstead.edge.companion import process as companion_process
-from cloudstead.edge.companion.actions import Actions, s3_action
+from cloudstead.edge.companion.actions import Actions
 from cloudstead.edge.companion.proxy import bucket_of_host
 from cloudstead.edge.http.messages import DEFAULT_BODY_LIMIT, Headers, HttpRequest, HttpResponse
 from cloudstead.edge.http.server import Server, loop_factory
@@ -491,7 +491,7 @@ def test_a_long_data_path_does_not_keep_it_from_starting(tmp_path: Path) -> None
 )
 def test_actions_of_s3_are_those_of_its_permissions(method: str, target: str, action: str) -> None:
     path, _, query = target.partition("?")
-    assert s3_action(method, path, query) == action
+    assert s3.s3_action(method, path, query) == action
 
 
 @pytest.mark.parametrize(
@@ -519,12 +519,60 @@ def test_actions_of_other_services_come_from_what_the_request_shows(service: str
         timestamp="", signed_at=0,
     )  # fmt: skip
     target = asyncio.run(Identifier(index).identify(request_, signed))
-    assert Actions(index.signing_name).of(request_, service, request_.path, target.operation) == [action]
+    assert [need.action for need in Actions(index.signing_name).needs(request_, service, request_.path, target.operation)] == [action]
 
 
-def test_copying_an_object_needs_reading_it_too() -> None:
-    copy = HttpRequest.of("PUT", "/to/k", [("x-amz-copy-source", "from/k")])
-    assert Actions(ServiceIndex.load().signing_name).of(copy, "s3", "/to/k") == ["s3:PutObject", "s3:GetObject"]
+async def _whole(request: HttpRequest) -> HttpRequest:
+    await request.read()
+    return request
+
+
+@pytest.mark.parametrize(
+    ("request_", "needed"),
+    [
+        (HttpRequest.of("GET", "/"), [("ListAllMyBuckets", "*")]),
+        (HttpRequest.of("GET", "/b/a%20key//x+y"), [("GetObject", "arn:aws:s3:::b/a key//x+y")]),
+        (HttpRequest.of("DELETE", "/b"), [("DeleteBucket", "arn:aws:s3:::b")]),
+        (HttpRequest.of("DELETE", "/b%2Fk"), [("DeleteObject", "arn:aws:s3:::b/k")]),
+        (HttpRequest.of("GET", "//b/k"), [("*", "")]),
+        (
+            HttpRequest.of("PUT", "/to/k", [("x-amz-copy-source", "/from/a%2Bb")]),
+            [("PutObject", "arn:aws:s3:::to/k"), ("GetObject", "arn:aws:s3:::from/a+b")],
+        ),
+        (
+            HttpRequest.of("PUT", "/to/k", [("x-amz-copy-source", "from/k?versionId=1")]),
+            [("PutObject", "arn:aws:s3:::to/k"), ("GetObjectVersion", "arn:aws:s3:::from/k")],
+        ),
+        (
+            HttpRequest.of("POST", "/b?delete", [], b"<Delete><Object><Key>x</Key></Object><Object><Key>y/z</Key></Object></Delete>"),
+            [("DeleteObject", "arn:aws:s3:::b/x"), ("DeleteObject", "arn:aws:s3:::b/y/z")],
+        ),
+        (HttpRequest.of("POST", "/b?delete", [], b"<Delete>"), [("DeleteObject", "")]),
+    ],
+)
+def test_s3_is_judged_on_the_buckets_and_objects_that_it_touches(request_: HttpRequest, needed: list[tuple[str, str]]) -> None:
+    found = s3.needs(asyncio.run(_whole(request_)), request_.path)
+    assert [(need.action.removeprefix("s3:"), need.resource) for need in found] == needed
+
+
+def test_a_listing_is_judged_by_its_prefix() -> None:
+    (need,) = s3.needs(HttpRequest.of("GET", "/b?list-type=2&prefix=home%2Fada"), "/b")
+    assert need.conditions == {"s3:prefix": "home/ada"}
+
+
+def test_the_object_that_a_form_names_is_judged() -> None:
+    (need,) = s3.needs(HttpRequest.of("POST", "/b"), "/b", "up/k")
+    assert (need.action, need.resource) == ("s3:PutObject", "arn:aws:s3:::b/up/k")
+
+
+def test_a_slash_that_is_encoded_does_not_make_another_route_of_the_same_request() -> None:
+    actions = Actions(ServiceIndex.load().signing_name)
+    for path, action in (
+        ("/2013-04-01/hostedzone/Z1/dnssec", "route53:GetDNSSEC"),
+        ("/2013-04-01/hostedzone/Z1%2Fdnssec", "route53:*"),
+        ("/2013-04-01/hostedzone/Z%20%251", "route53:GetHostedZone"),
+    ):
+        assert actions.needs(HttpRequest.of("GET", path), "route53", path)[0].action == action
 
 
 def test_the_daemon_never_imports_moto_or_botocore() -> None:

@@ -12,6 +12,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from cloudstead import datadir
 from support import CloudThread
@@ -113,6 +114,31 @@ def test_an_action_does_not_replace_the_target(cloud: CloudThread, root: dict[st
     assert parameter in parameters(cloud, root)
     send(cloud, reader, "ssm", body=json.dumps({"Name": parameter, "x": "&Action=DeleteParameter&"}), **target)
     assert parameter in parameters(cloud, root)
+
+
+def test_the_parts_of_s3_are_judged_apart(cloud: CloudThread, root: dict[str, str]) -> None:
+    iam, s3 = cloud.client("iam", **root), cloud.client("s3", **root)
+    for bucket in ("open", "shut"):
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key="public/k", Body=b"x")
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    iam.create_user(UserName="guest")
+    document = {
+        "Version": "2012-10-17",
+        "Statement": {"Effect": "Allow", "Action": ["s3:*Object"], "Resource": "arn:aws:s3:::open/public/*"},
+    }
+    iam.put_user_policy(UserName="guest", PolicyName="open", PolicyDocument=json.dumps(document))
+    key = iam.create_access_key(UserName="guest")["AccessKey"]
+    guest = cloud.client("s3", key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+    assert guest.get_object(Bucket="open", Key="public/k")["Body"].read() == b"x"
+    for bucket, name in (("open", "k"), ("shut", "public/k")):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            guest.get_object(Bucket=bucket, Key=name)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            guest.copy_object(Bucket="open", Key="public/stolen", CopySource={"Bucket": bucket, "Key": name})
+        with pytest.raises(ClientError, match="AccessDenied"):
+            guest.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": name}]})
+    guest.copy_object(Bucket="open", Key="public/copy", CopySource={"Bucket": "open", "Key": "public/k"})
 
 
 def test_a_target_does_not_cover_the_path_of_a_rest_service(cloud: CloudThread, reader: Credentials) -> None:

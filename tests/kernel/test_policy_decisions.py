@@ -177,14 +177,12 @@ def test_wildcards(pattern: str, value: str, matches: bool) -> None:
     assert PatternSet([pattern], shape="glob", variables=False).matches(value, {}) is matches
 
 
-def test_an_unknown_resource_is_taken_for_any_that_is_allowed_but_not_for_one_that_is_denied() -> None:
+def test_an_unknown_resource_is_taken_for_any_that_policies_name_to_allow_it_or_to_deny_it() -> None:
     some = {"Action": "dynamodb:*", "Resource": "arn:aws:dynamodb:*:*:table/t"}
-    allowed, denied = Layer([source("Allow", some)]), Layer([source("Allow", some), source("Deny", some)])
-    for layer in (allowed, denied):
-        request = AuthorizationRequest(
-            principal=PRINCIPALS[1], action="dynamodb:GetItem", resource="", context={}, resource_account=ACCOUNT
-        )
-        assert evaluate(request, PolicySet(identity=layer)).allowed
+    request = AuthorizationRequest(principal=PRINCIPALS[1], action="dynamodb:GetItem", resource="", context={}, resource_account=ACCOUNT)
+    assert evaluate(request, PolicySet(identity=Layer([source("Allow", some)]))).allowed
+    denied = Layer([source("Allow", {"Action": "*", "Resource": "*"}), source("Deny", some)])
+    assert evaluate(request, PolicySet(identity=denied)).outcome == "explicitDeny"
 
 
 def source(effect: str, statement: dict[str, Any]) -> Source:

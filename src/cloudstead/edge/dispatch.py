@@ -16,6 +16,7 @@ from typing import Protocol as TypingProtocol
 from cloudstead.edge import post_form, sigv4
 from cloudstead.edge.authenticate import Authenticator, parse_authorization
 from cloudstead.edge.calllog import CallLog
+from cloudstead.edge.companion.needs import Need
 from cloudstead.edge.companion.proxy import bucket_of
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.identify import Identifier, Target
@@ -42,7 +43,7 @@ class Companions(TypingProtocol):
 
     async def handle(self, request: HttpRequest, service: str, account: str, region: str, operation: str = "") -> HttpResponse: ...
 
-    def actions_of(self, request: HttpRequest, service: str, operation: str) -> list[str]: ...
+    def needs(self, request: HttpRequest, service: str, operation: str, form_key: str = "") -> list[Need]: ...
 
 
 class Calls:
@@ -139,11 +140,12 @@ class Calls:
         if form is not None and signature is not None:
             form.check(self._cloud.clock.time())
         named = target.operation  # REST services name none
-        actions = self._companions.actions_of(request, target.service, named)
-        target.operation = actions[0].partition(":")[2]
+        needs = self._companions.needs(request, target.service, named, form.fields.get("key", "") if form is not None else "")
+        target.operation = needs[0].action.partition(":")[2]
         if self._cloud.authorizer is not None:
-            for action in actions:
-                self._cloud.authorizer.require(self._context(call), action, "", {})  # only the companion knows the resource
+            ctx = self._context(call)
+            for need in needs:
+                self._cloud.authorizer.require(ctx, *need)
         if target.service == "s3":
             request = await as_described(request, body)
         return await self._companions.handle(request, target.service, call.identity.account, target.region, named)

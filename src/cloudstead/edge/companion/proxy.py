@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from cloudstead.edge.companion.actions import Actions
+from cloudstead.edge.companion.needs import Need
 from cloudstead.edge.companion.process import CompanionProcess
 from cloudstead.edge.http.messages import FileRegion, HttpRequest, HttpResponse
 from cloudstead.edge.http.upstream import Lost, NotSent, Upstream
@@ -108,9 +109,9 @@ class CompanionProxy:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def actions_of(self, request: HttpRequest, service: str, operation: str) -> list[str]:
-        """What policies call this request: "ssm:GetParameter"; "ssm:*" when that cannot be told. The first is the call's own."""
-        return self._actions.of(request, service, _path(request, service), operation)
+    def needs(self, request: HttpRequest, service: str, operation: str, form_key: str = "") -> list[Need]:
+        """What the caller must be allowed: "ssm:GetParameter"; "ssm:*" when the action cannot be told. The call's own action is the first."""
+        return self._actions.needs(request, service, _path(request, service), operation, form_key)
 
     async def _ask(self, request: HttpRequest, target: str, headers: list[tuple[str, str]]) -> HttpResponse:
         for last in (False, True):

@@ -66,14 +66,10 @@ class Statement:
     def covers(self, resource: str, context: Context) -> bool:
         """Whether it speaks of this resource and its conditions hold; the action is known to match.
 
-        An unknown resource (empty) may be any: an Allow of some speaks of it, a Deny only of all.
+        An unknown resource (empty) may be any: statements about some speak of it, those that deny as well as those that allow.
         """
-        if self.resources is not None:
-            if not resource:
-                if not self.allow and not (self.resources.everything and not self.not_resources):
-                    return False
-            elif self.resources.matches(resource, context) is self.not_resources:
-                return False
+        if self.resources is not None and resource and self.resources.matches(resource, context) is self.not_resources:
+            return False
         for holds in self.conditions:  # noqa: SIM110 (a loop costs half of what a generator does)
             if not holds(context):
                 return False
