@@ -9,24 +9,28 @@ import random
 import threading
 import time
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 from support import Daemon
 
 ROUNDS = 200
 CALLERS = 8
 SEED = int(os.environ.get("CLOUDSTEAD_SEED", "1"))
-SIGNED = "AWS4-HMAC-SHA256 Credential=000000000000/20260101/us-east-1/{}/aws4_request, SignedHeaders=host;x-amz-date, Signature=" + "0" * 64
-GROUP, LOGS = "load", "Logs_20140328"
+SIGNED = (
+    "AWS4-HMAC-SHA256 Credential=000000000000/20260101/us-east-1/logs/aws4_request, SignedHeaders=host;x-amz-date, Signature=" + "0" * 64
+)
+GROUP = "load"
 
 
 class Writer(threading.Thread):
-    """Creates groups of IAM and puts log events, until the connection breaks; notes what was acknowledged."""
+    """Creates log groups (rows of the store) and puts events (the journal) until the connection breaks; notes what was acknowledged."""
 
     def __init__(self, endpoint: str, name: str) -> None:
         super().__init__(daemon=True)
         self.groups: list[str] = []
         self.messages: list[str] = []
+        self.refused = ""
         self._address = urlsplit(endpoint)
         self._prefix = name
 
@@ -45,26 +49,20 @@ class Writer(threading.Thread):
             connection.close()
 
     def _create_group(self, connection: http.client.HTTPConnection, name: str) -> None:
-        body = urlencode({"Action": "CreateGroup", "Version": "2010-05-08", "GroupName": name})
-        headers = {
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Authorization": SIGNED.format("iam"),
-            "X-Amz-Date": "20260101T000000Z",
-        }
-        self._send(connection, body, headers)
+        self._send(connection, "CreateLogGroup", {"logGroupName": name})
 
     def _put_event(self, connection: http.client.HTTPConnection, name: str) -> None:
         event = {"timestamp": int(time.time() * 1000), "message": name}
-        body = json.dumps({"logGroupName": GROUP, "logStreamName": "stream", "logEvents": [event]})
-        headers = {"X-Amz-Target": f"{LOGS}.PutLogEvents", "Authorization": SIGNED.format("logs"), "X-Amz-Date": "20260101T000000Z"}
-        self._send(connection, body, {**headers, "Content-Type": "application/x-amz-json-1.1"})
+        self._send(connection, "PutLogEvents", {"logGroupName": GROUP, "logStreamName": "stream", "logEvents": [event]})
 
-    @staticmethod
-    def _send(connection: http.client.HTTPConnection, body: str, headers: dict[str, str]) -> None:
-        connection.request("POST", "/", body, headers)
+    def _send(self, connection: http.client.HTTPConnection, operation: str, parameters: dict[str, Any]) -> None:
+        headers = {"X-Amz-Target": f"Logs_20140328.{operation}", "Content-Type": "application/x-amz-json-1.1", "Authorization": SIGNED}
+        connection.request("POST", "/", json.dumps(parameters), {**headers, "X-Amz-Date": "20260101T000000Z"})
         answer = connection.getresponse()
-        text = answer.read()
-        assert answer.status == 200, text
+        text = answer.read().decode()
+        if answer.status != 200:
+            self.refused = text
+            raise http.client.HTTPException(text)
 
 
 def test_every_acknowledged_write_survives_the_death_of_the_daemon(tmp_path: Path) -> None:
@@ -84,11 +82,13 @@ def test_every_acknowledged_write_survives_the_death_of_the_daemon(tmp_path: Pat
             daemon.kill()
             for writer in writers:
                 writer.join(30)
+                assert not writer.refused
                 groups.update(writer.groups)
                 messages.update(writer.messages)
             daemon.start()
         assert len(groups) > ROUNDS, "the load was too light to mean anything"
-        found = [group["GroupName"] for page in daemon.client("iam").get_paginator("list_groups").paginate() for group in page["Groups"]]
+        pages = daemon.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix="r")
+        found = [group["logGroupName"] for page in pages for group in page["logGroups"]]
         assert len(found) == len(set(found))
         assert groups <= set(found), sorted(groups - set(found))[:5]
         pages = daemon.client("logs").get_paginator("filter_log_events").paginate(logGroupName=GROUP)
