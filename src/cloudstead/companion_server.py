@@ -11,7 +11,7 @@ Two kinds of requests come in, told apart by a header that the daemon sets and n
                                      in x-cloudstead-region and x-cloudstead-operation, which are taken for what policies were asked about
     x-cloudstead-companion: call     a call that a native service makes, as msgpack; answered by botocore in this process
 
-Only this module imports moto and botocore; the daemon must stay small.
+Only this module and companion_amendments import moto and botocore; the daemon must stay small.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from cloudstead.companion_amendments import AMENDMENTS
+
 log = logging.getLogger("companion")
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
@@ -74,6 +76,7 @@ class Dispatcher(DomainDispatcherApplication):
                 raise NotImplementedError(f"{host.partition('.')[0]} is not available in Cloudstead yet.")
             app = self.app_instances.get(backend)
             if app is None:
+                AMENDMENTS.get(backend, lambda: None)()
                 app = self.app_instances[backend] = self.create_app(backend)
             return app
 
