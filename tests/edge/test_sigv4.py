@@ -209,6 +209,21 @@ def test_the_scope_must_name_the_service_and_region_called() -> None:
         accept(request, region="eu-west-1")
 
 
+def test_a_target_with_another_host_than_the_signed_one_is_refused() -> None:
+    request = sign(S3SigV4QueryAuth, "s3", method="GET", path="/key", expires=60)
+    accept(request)
+    host = request.headers.get("host")
+    accept(HttpRequest.of("GET", f"http://{host}{request.target}", request.headers.pairs))
+    with pytest.raises(BadSignature):
+        accept(HttpRequest.of("GET", f"http://another-bucket.s3.amazonaws.com{request.target}", request.headers.pairs))
+
+
+def test_a_target_in_a_header_must_be_signed() -> None:
+    request = sign(SigV4Auth, "logs")
+    with pytest.raises(BadSignature, match="X-Amz-Target"):
+        accept(HttpRequest.of(request.method, request.target, [*request.headers, ("X-Amz-Target", "Logs_20140328.DeleteLogGroup")]))
+
+
 def test_a_session_token_in_a_header_must_be_signed() -> None:
     request = sign(SigV4Auth, "logs")
     with pytest.raises(BadSignature):

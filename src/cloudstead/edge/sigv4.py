@@ -226,6 +226,8 @@ def _check_signed_headers(request: HttpRequest, signature: Signature, is_s3: boo
     if "host" not in signed and ":authority" not in signed:
         raise BadSignature("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
     index = request.headers.index()
+    if "host" in signed and request.host != index.get("host"):
+        raise BadSignature("The host of the request's target is not the one that its Host header names.")
     if is_s3:
         for name in index:
             if name[:6] == "x-amz-" and name not in signed and not (signature.presigned and name == "x-amz-content-sha256"):
