@@ -1,7 +1,8 @@
-"""Timestamps as text: the three formats of the models, to and from seconds since 1970-01-01T00:00:00Z.
+"""Timestamps as text: the formats of the models, to and from seconds since 1970-01-01T00:00:00Z.
 
     unixTimestamp   1422172800.123
     iso8601         2015-01-25T08:00:00.123Z     read with any offset; written in UTC, with a fraction only when there is one
+    iso8601-seconds 2015-01-25T08:00:00Z         not in the models: services that never write a fraction (IAM, STS); set in models/<service>.toml
     rfc822          Sun, 25 Jan 2015 08:00:00 GMT
 
 https://smithy.io/2.0/spec/protocol-traits.html#timestampformat-trait
@@ -112,6 +113,10 @@ def format_iso8601(seconds: float) -> str:
     return f"{at.isoformat(timespec='milliseconds')}Z" if milliseconds % 1000 else f"{at.isoformat()}Z"
 
 
+def format_iso8601_seconds(seconds: float) -> str:
+    return format_iso8601(math.floor(seconds))
+
+
 def format_rfc822(seconds: float) -> str:
     at, milliseconds = _parts(seconds)
     fraction = f".{milliseconds:03d}".rstrip("0") if milliseconds else ""
@@ -122,6 +127,7 @@ def format_rfc822(seconds: float) -> str:
 _FORMATTERS: dict[str, Callable[[float], str]] = {
     "unixtimestamp": format_epoch,
     "iso8601": format_iso8601,
+    "iso8601-seconds": format_iso8601_seconds,
     "rfc822": format_rfc822,
     "date-time": format_iso8601,
     "http-date": format_rfc822,
