@@ -172,3 +172,14 @@ def test_scanning_the_archive_by_index_reads_no_more_than_it_gives(tmp_path: Pat
         assert "test.jobs archive place" in plan[3]
 
     run(backend, scenario)
+
+
+def test_a_single_archived_row_can_be_forgotten(backend: Backend) -> None:
+    async def scenario(store: Store, clock: Hands) -> None:
+        archive(store, Job(account="1", id="a"), Job(account="1", id="b"))
+        with store.transaction() as tx:
+            tx.forget(JOBS, ("1", "a"))
+            tx.forget(JOBS, ("1", "never"))
+        assert [job.id for job in await store.scan_archive(JOBS, ("1",))] == ["b"]
+
+    run(backend, scenario)

@@ -22,6 +22,7 @@ import msgspec
 
 from cloudstead.kernel.arn import Arn
 from cloudstead.kernel.context import Cloud
+from cloudstead.kernel.ids import hex_digits
 from cloudstead.kernel.reconcile import Backoff, Controller
 from cloudstead.kernel.store import Key
 from cloudstead.services.events import outward
@@ -37,6 +38,7 @@ MAX_ATTEMPTS, MAX_AGE = 185, 86_400  # repetitions; seconds
 AT_ONCE = 32  # events of one target
 TARGETS_AT_ONCE = 16
 BACKOFF = Backoff(first=1.0, cap=600.0)
+LONGEST_ATTEMPT = 60.0  # seconds
 DEAD_LETTERS_FOR = 2 * 86_400.0  # seconds for which a dead-letter queue may be out of reach
 
 
@@ -65,7 +67,7 @@ class Deliveries:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._store = cloud.store
-        self._chance = random.Random()
+        self._chance = random.Random(hex_digits(16))  # so that a simulation can be played again
         self._opened = cloud.store.table(DELIVERIES)
         self.controller: Controller[Key] = Controller(
             "events.deliveries", self._work, clock=cloud.clock, keys=self._keys, parallel=TARGETS_AT_ONCE, resync=None
@@ -119,7 +121,8 @@ class Deliveries:
     async def _attempt(self, row: Delivery, target: Target, rule: Rule) -> Later | None:
         """Try once; None when the event is delivered or given up."""
         try:
-            await self._deliver(row, target, rule)
+            async with self._cloud.clock.timeout(LONGEST_ATTEMPT):
+                await self._deliver(row, target, rule)
         except Exception as error:
             failure = understood(error)
         else:

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import http.client
-import ssl
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -24,6 +21,9 @@ from cloudstead.services.events.envelope import Envelope
 from cloudstead.services.events.failures import Undelivered
 from cloudstead.services.events.model import API_DESTINATIONS, CONNECTIONS, ApiDestination, Connection, Target
 from cloudstead.services.events.transform import MISSING, path, value_at
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 TIMEOUT: Final = 5.0  # seconds, AWS's
 THREADS: Final = 16
@@ -54,6 +54,8 @@ class Http:
 
     async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="api-destination")
         return await asyncio.get_running_loop().run_in_executor(self._threads, _send, method, url, dict(headers), body)
 
@@ -65,8 +67,8 @@ class Http:
         if at > now:
             await self._clock.sleep(at - now)
 
-    async def authorization(self, connection: Connection, now: float) -> tuple[dict[str, str], dict[str, str]]:
-        """The headers with which a connection signs in, and query parameters (which none has today).
+    async def authorization(self, connection: Connection, now: float) -> dict[str, str]:
+        """The headers with which a connection signs in.
 
         Raises:
             Undelivered: the token endpoint refuses.
@@ -75,14 +77,14 @@ class Http:
         if connection.authorization == "BASIC":
             basic = given["BasicAuthParameters"]
             pair = f"{basic['Username']}:{basic['Password']}".encode()
-            return {"Authorization": "Basic " + base64.b64encode(pair).decode()}, {}
+            return {"Authorization": "Basic " + base64.b64encode(pair).decode()}
         if connection.authorization == "API_KEY":
             key = given["ApiKeyAuthParameters"]
-            return {key["ApiKeyName"]: key["ApiKeyValue"]}, {}
+            return {key["ApiKeyName"]: key["ApiKeyValue"]}
         known = self._tokens.get(connection.secret_uid)
         if known is None or known[1] <= now:
             known = self._tokens[connection.secret_uid] = await self._token(given["OAuthParameters"], now)
-        return {"Authorization": known[0]}, {}
+        return {"Authorization": known[0]}
 
     def forget(self, connection: Connection) -> None:
         """Its token was refused."""
@@ -112,6 +114,9 @@ class Http:
 
 
 def _send(method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answer:
+    import http.client  # the daemon starts without them
+    import ssl
+
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     connection: http.client.HTTPConnection
@@ -145,7 +150,7 @@ async def call_api_destination(ctx: Context, arn: Arn, target: Target, event: En
     if connection.state != "AUTHORIZED":
         raise Undelivered("NO_PERMISSIONS", f"The connection {connection.name} is {connection.state}.", again=True)
     await client.turn(destination)
-    signed, _ = await client.authorization(connection, ctx.now())
+    signed = await client.authorization(connection, ctx.now())
     method, url, headers, body = compose(destination, connection, signed, target, event, payload)
     answer = await client.request(method, url, headers, body)
     if answer.status == 401:
