@@ -6,6 +6,7 @@ The standard logging module costs more than the whole codec; it is kept for ever
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from typing import TextIO
@@ -55,5 +56,6 @@ class CallLog:
         if self._lines:
             stream = self._stream or sys.stderr
             lines, self._lines = self._lines, []
-            stream.write("\n".join(lines) + "\n")
-            stream.flush()
+            with contextlib.suppress(OSError):  # a full disk, a closed terminal: calls are answered all the same
+                stream.write("\n".join(lines) + "\n")
+                stream.flush()

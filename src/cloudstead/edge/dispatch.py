@@ -26,7 +26,7 @@ from cloudstead.edge.sigv4_errors import as_s3_says
 from cloudstead.edge.verified import as_described, verified
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.context import Cloud, Context
-from cloudstead.kernel.errors import AuthenticationError, InternalFailure, NotImplementedHere, ServiceError, Throttled, UnknownOperation
+from cloudstead.kernel.errors import AuthenticationError, InternalFailure, NotImplementedHere, ServiceError, Throttled, Unavailable, UnknownOperation
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.ids import request_id
 
@@ -73,9 +73,12 @@ class Calls:
         self._under_way += 1
         failures = self._cloud.store.failures  # what is undone while the call awaits something must not be acknowledged
         try:
-            response = await self._answer(call)
-            await self._cloud.store.settled(failures)
-        except Exception as error:
+            try:
+                response = await self._answer(call)
+            except Exception as error:
+                response = self._refuse(call, error)
+            await self._cloud.store.settled(failures)  # an error too tells what it saw: that a name is taken
+        except Unavailable as error:
             response = self._refuse(call, error)
         finally:
             self._under_way -= 1
