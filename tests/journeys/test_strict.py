@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -68,6 +69,21 @@ def test_a_rightly_signed_call_is_answered(strict: CloudThread, root: Credential
 def test_an_unsigned_call_is_refused(strict: CloudThread) -> None:
     request = AWSRequest("POST", strict.endpoint + "/", data=BODY.encode(), headers={"Content-Type": FORM})
     assert refused(strict, request) == (403, "MissingAuthenticationToken")
+
+
+@pytest.mark.parametrize("authorization", ["", "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/us-east-1/logs/aws4_request, SignedHeaders=host, Signature=0"])  # fmt: skip
+def test_nobody_sends_a_long_body_without_a_known_key(strict: CloudThread, authorization: str) -> None:
+    """The answer comes before a byte of the body, which is not asked for."""
+    host, _, port = strict.endpoint.removeprefix("http://").partition(":")
+    head = [
+        "POST / HTTP/1.1", f"Host: {host}", "Content-Length: 60000000", "Content-Type: application/x-amz-json-1.1", "X-Amz-Date: 20260101T000000Z",
+        "X-Amz-Target: Logs_20140328.PutLogEvents", *([f"Authorization: {authorization}"] if authorization else []), "", "",
+    ]  # fmt: skip
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall("\r\n".join(head).encode())
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"UnrecognizedClientException" in answer if authorization else b"MissingAuthenticationToken" in answer
 
 
 def test_an_unknown_key_is_refused(strict: CloudThread) -> None:

@@ -28,15 +28,11 @@ class Authenticator:
         self._strict = strict
         self._now = now
 
-    async def identify(
-        self, request: HttpRequest, service: str, signature: sigv4.Signature | None, body: bytes | None, form: PostForm | None = None
-    ) -> tuple[Identity, Credential | None]:
-        """Who made this call, and with which key, when it is a known one.
+    def admit(self, service: str, signature: sigv4.Signature | None) -> Credential | None:
+        """The key with which a call says it is signed; None when it need not be a known one. Told before anything of the body is read.
 
         Args:
             service: the signing name of the service that is to answer.
-            body: None when it streams: it is then still to be `verified`.
-            form: where the signature was, when it was in one.
 
         Raises:
             AuthenticationError
@@ -44,14 +40,38 @@ class Authenticator:
         if signature is None:
             if self._strict:
                 raise MissingAuthentication("Request is missing Authentication Token")
-            return identities.root(identities.DEFAULT_ACCOUNT), None
+            return None
         credential = self._credentials.find(signature.access_key_id, signature.token)
         if credential is None:
             if self._strict:
                 raise InvalidKey("The security token included in the request is invalid.")
-            return identities.root(spelled_account(signature.access_key_id), signature.access_key_id), None
+            return None
         self._check_token(credential, signature.token)
         sigv4.check_scope(signature, service)
+        return credential
+
+    async def identify(
+        self,
+        request: HttpRequest,
+        signature: sigv4.Signature | None,
+        credential: Credential | None,
+        body: bytes | None,
+        form: PostForm | None = None,
+    ) -> Identity:
+        """Who made this call.
+
+        Args:
+            credential: what `admit` returned.
+            body: None when it streams: it is then still to be `verified`.
+            form: where the signature was, when it was in one.
+
+        Raises:
+            AuthenticationError
+        """
+        if signature is None:
+            return identities.root(identities.DEFAULT_ACCOUNT)
+        if credential is None:
+            return identities.root(spelled_account(signature.access_key_id), signature.access_key_id)
         secret = credential.secret_access_key
         if form is not None:
             form.verify(signature, secret)
@@ -61,7 +81,7 @@ class Authenticator:
             hashed = None if body is None else await sigv4.body_sha256(body)
             sigv4.verify(request, signature, secret, hashed, self._now())
         self._credentials.used(signature.access_key_id, signature.service, signature.region)
-        return credential.identity, credential
+        return credential.identity
 
     def _check_token(self, credential: Credential, token: str) -> None:
         if not credential.active:

@@ -26,8 +26,16 @@ from cloudstead.edge.sigv4_errors import as_s3_says
 from cloudstead.edge.verified import as_described, verified
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.context import Cloud, Context
-from cloudstead.kernel.errors import AuthenticationError, InternalFailure, NotImplementedHere, ServiceError, Throttled, Unavailable, UnknownOperation
-from cloudstead.kernel.identity import Identity
+from cloudstead.kernel.errors import (
+    AuthenticationError,
+    InternalFailure,
+    NotImplementedHere,
+    ServiceError,
+    Throttled,
+    Unavailable,
+    UnknownOperation,
+)
+from cloudstead.kernel.identity import Credential, Identity
 from cloudstead.kernel.ids import request_id
 
 log = logging.getLogger(__name__)
@@ -116,12 +124,13 @@ class Calls:
                 raise NotImplementedHere(f"{target.operation} of {target.service} is not available in Cloudstead yet.")
             raise UnknownOperation(target.unknown(model))
         await self._cloud.ready(target.service)
-        streaming = model.streams_input(target.operation)
-        body = None if streaming else await request.read()
-        if signature is None and operation.anonymous:
+        anonymous = signature is None and operation.anonymous
+        credential = None if anonymous else self._admit(call, signature)
+        body = None if model.streams_input(target.operation) else await request.read()
+        if anonymous:
             call.identity = identities.anonymous()
         else:
-            request = await self._authenticate(call, signature, body)
+            request = await self._authenticate(call, signature, credential, body)
         wire = protocol(target.protocol)
         parsed = wire.parser(model, target.operation)(request, request.stream() if body is None else body, target.labels)
         ctx = self._context(call)
@@ -138,8 +147,9 @@ class Calls:
         if target.service == "s3" and signature is None and post_form.is_form(request):
             form = post_form.read(request, bucket_of(request), await request.read())
             signature = form.claimed()
+        credential = self._admit(call, signature)
         body = None if form is None and target.long_body(request) else await request.read()
-        request = await self._authenticate(call, signature, body, form)
+        request = await self._authenticate(call, signature, credential, body, form)
         if form is not None and signature is not None:
             form.check(self._cloud.clock.time())
         named = target.operation  # REST services name none
@@ -153,13 +163,24 @@ class Calls:
             request = await as_described(request, body)
         return await self._companions.handle(request, target.service, call.identity.account, target.region, named)
 
+    def _admit(self, call: Call, signature: sigv4.Signature | None) -> Credential | None:
+        """The key that the call says it was signed with, when it is a known one. Whoever has none to show in strict mode is not read any further."""
+        try:
+            return self._authenticator.admit(self._identifier.signing_name(call.target.service), signature)
+        except AuthenticationError as error:
+            raise (as_s3_says(error) if call.target.service == "s3" else error) from None
+
     async def _authenticate(
-        self, call: Call, signature: sigv4.Signature | None, body: bytes | None, form: post_form.PostForm | None = None
+        self,
+        call: Call,
+        signature: sigv4.Signature | None,
+        credential: Credential | None,
+        body: bytes | None,
+        form: post_form.PostForm | None = None,
     ) -> HttpRequest:
         """Learn who calls; the request to go on with is the same, or one whose long body is checked as it is read."""
         try:
-            scope = self._identifier.signing_name(call.target.service)
-            call.identity, credential = await self._authenticator.identify(call.request, scope, signature, body, form)
+            call.identity = await self._authenticator.identify(call.request, signature, credential, body, form)
         except AuthenticationError as error:
             raise (as_s3_says(error) if call.target.service == "s3" else error) from None
         if body is None and signature is not None and credential is not None:
