@@ -126,6 +126,7 @@ class Daemon:
     def __init__(self, data: Path, *options: str) -> None:
         self.data = data
         self.options = options
+        self.prefix: tuple[str, ...] = ()  # a command that runs it, under other limits for example
         self.process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
         self.log = data.parent / f"{data.name}.log"
@@ -138,7 +139,19 @@ class Daemon:
         self.stop()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "cloudstead", "up", "--port", "0", "--data", str(self.data), "--no-profile", *self.options]
+        command = [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "cloudstead",
+            "up",
+            "--port",
+            "0",
+            "--data",
+            str(self.data),
+            "--no-profile",
+            *self.options,
+        ]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         deadline = time.monotonic() + START_SECONDS

@@ -7,7 +7,9 @@ Cloudstead         the parts without process, signals and run file; tests start 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import resource
 import signal
 import ssl
 import sys
@@ -22,6 +24,7 @@ from cloudstead.edge.authenticate import Authenticator
 from cloudstead.edge.calllog import CallLog
 from cloudstead.edge.companion import CompanionProxy
 from cloudstead.edge.dispatch import Calls
+from cloudstead.edge.http.limits import Limits
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.http.server import Server, loop_factory
 from cloudstead.edge.identify import Identifier
@@ -39,6 +42,9 @@ from cloudstead.settings import Settings, endpoint_of
 log = logging.getLogger("cloudstead")
 
 DRAIN_SECONDS = 10.0
+OWN_DESCRIPTORS = (
+    128  # what the store, segment files, the companion and their like need; the rest is for connections, two for each call passed on
+)
 
 
 class Cloudstead:
@@ -87,7 +93,7 @@ class Cloudstead:
         self.calls = Calls(cloud, Identifier(index), authenticator, companions, calllog)
         self.calls.page("/_cloudstead/health", self._health)
         self.calls.page("/_cloudstead/status", self._status)
-        server = Server(self.calls)
+        server = Server(self.calls, limits=Limits(connections=connections_at_once()))
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         self.port = await server.listen_tcp(settings.host, settings.port, tls=tls_context(settings) if settings.tls else None)
         cloud.endpoint = endpoint_of(settings.host, self.port, settings.tls)
@@ -123,6 +129,7 @@ def run(settings: Settings) -> int:
         runfile.AlreadyRunning, datadir.NotOurs, OSError: it could not start; nothing is left behind.
     """
     configure_logging(settings)
+    allow_descriptors()
     with runfile.claim(settings.data) as claim, asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(serve(settings, claim))
 
@@ -143,6 +150,20 @@ async def serve(settings: Settings, claim: runfile.Claim) -> int:
     finally:
         await running.stop()
     return 0
+
+
+def allow_descriptors() -> None:
+    """As many open files as this process may have: the usual soft limit of 1024 is meant for programs that use `select`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connections_at_once() -> int:
+    """So many that files can still be opened when all are there."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = Limits().connections
+    return most if soft == resource.RLIM_INFINITY else max(16, min(most, (soft - OWN_DESCRIPTORS) // 2))
 
 
 def configure_logging(settings: Settings) -> None:

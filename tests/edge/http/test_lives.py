@@ -256,16 +256,38 @@ def test_draining_has_a_limit() -> None:
     run(main())
 
 
-def test_more_connections_than_allowed_are_dropped() -> None:
+def test_more_connections_than_allowed_are_dropped_while_all_are_busy() -> None:
     async def main() -> None:
-        async with serving(echo, limits=Limits(connections=2)) as (server, port):
+        handler = Watched()
+        async with serving(handler, limits=Limits(connections=2)) as (server, port):
             clients = [await Client.connect(port) for _ in range(2)]
-            await until(lambda: len(server.connections) == 2)
+            for client in clients:
+                client.send(get())
+            await until(lambda: handler.started == 2)
             third = await Client.connect(port)
             assert await third.at_end()
+            handler.gate.set()
             for client in clients:
-                assert (await client.ask(get()))[0] == 200
+                assert (await client.answer())[0] == 200
             for client in (*clients, third):
+                client.close()
+            await until(lambda: not server.connections)
+
+    run(main())
+
+
+def test_the_oldest_idle_connection_makes_room_for_a_new_one() -> None:
+    async def main() -> None:
+        async with serving(echo, limits=Limits(connections=3)) as (server, port):
+            first, second, slow = [await Client.connect(port) for _ in range(3)]
+            await until(lambda: len(server.connections) == 3)
+            assert (await first.ask(get()))[0] == 200
+            slow.send(b"GET / HT")
+            fourth = await Client.connect(port)
+            assert (await fourth.ask(get()))[0] == 200
+            assert await first.at_end()
+            assert (await second.ask(get()))[0] == 200
+            for client in (first, second, slow, fourth):
                 client.close()
             await until(lambda: not server.connections)
 

@@ -107,6 +107,11 @@ class Connection(Flow):
 
     # -- the server's side
 
+    @property
+    def waiting(self) -> bool:
+        """For a request, or for the rest of its head."""
+        return self._task is None and self.transport is not None and not self.transport.is_closing()
+
     def expire(self, now: float) -> None:
         """A deadline has passed: the sweep calls this."""
         transport = self.transport

@@ -38,7 +38,7 @@ class Server:
         self.limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self.draining = False
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}  # the oldest first
         self._listeners: list[asyncio.Server] = []  # an unreferenced listener would close
         self._sockets: list[Path] = []
         self._leaving: set[asyncio.Task[None]] = set()  # cancelled, with something still to clean up
@@ -114,16 +114,24 @@ class Server:
     # The connections' side.
 
     def adopt(self, connection: Connection) -> bool:
-        """Whether there is room for another connection. It is counted until `forget`."""
-        if self.draining or len(self.connections) >= self.limits.connections:
+        """Whether there is room for another connection, if need be in the place of one that asks for nothing. It is counted until `forget`."""
+        if self.draining or (len(self.connections) >= self.limits.connections and not self._make_room()):
             return False
-        self.connections.add(connection)
+        self.connections[connection] = None
         if self._sweep is None:
             self._sweep = self.loop.call_later(self.limits.sweep_interval, self._look_at_deadlines)
         return True
 
+    def _make_room(self) -> bool:
+        """End the oldest connection that waits for a request: whoever holds them all open must not keep others out."""
+        for connection in self.connections:
+            if connection.waiting:
+                connection.abort()
+                return True
+        return False
+
     def forget(self, connection: Connection) -> None:
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         if not self.connections and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
