@@ -300,6 +300,21 @@ const rounds = {
     await client.send(new dynamodb.DeleteTableCommand({ TableName }));
   },
 
+  async wrongClock() {
+    // Told that it is two hours fast, which is wrong: the Date of the answer, also of a refusal, puts the SDK right.
+    const wrong = { ...common, systemClockOffset: 7_200_000 };
+    for (const [client, command] of [
+      [new sts.STSClient(wrong), new sts.GetCallerIdentityCommand({})],
+      [new logs.CloudWatchLogsClient(wrong), new logs.DescribeLogGroupsCommand({})],
+      [new s3.S3Client(wrong), new s3.ListBucketsCommand({})],
+    ]) {
+      const first = client.send(command);
+      if (process.env.STRICT) await assert.rejects(first, { $fault: "client" });
+      else await first;
+      await client.send(command);
+    }
+  },
+
   async denied() {
     if (!process.env.STRICT) return;
     const credentials = { accessKeyId: process.env.AWS_ACCESS_KEY_ID, secretAccessKey: "wrong" };
