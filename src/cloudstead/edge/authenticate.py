@@ -44,7 +44,8 @@ class Authenticator:
         credential = self._credentials.find(signature.access_key_id, signature.token)
         if credential is None:
             if self._strict:
-                raise InvalidKey("The security token included in the request is invalid.")
+                # A session's key is known by its token; S3 has words of its own for one that is not that key's.
+                raise (InvalidToken if signature.token else InvalidKey)("The security token included in the request is invalid.")
             return None
         self._check_token(credential, signature.token)
         sigv4.check_scope(signature, service)
