@@ -284,3 +284,13 @@ async def test_queries_can_be_saved(tmp_path: Path) -> None:
         assert (await b.call(api.DeleteQueryDefinitionRequest(query_definition_id=found.query_definition_id))).success
         with pytest.raises(api.ResourceNotFoundException):
             await b.call(api.DeleteQueryDefinitionRequest(query_definition_id=found.query_definition_id))
+
+
+async def test_a_query_is_saved_once_for_a_client_token(tmp_path: Path) -> None:
+    async with bench(tmp_path, bare=True) as b:
+        request = api.PutQueryDefinitionRequest(name="slow", query_string="filter ms > 1", client_token="t" * 36)
+        first, second = await b.call(request), await b.call(request)
+        assert first.query_definition_id == second.query_definition_id
+        assert len((await b.call(api.DescribeQueryDefinitionsRequest())).query_definitions) == 1
+        with pytest.raises(api.InvalidParameterException):
+            await b.call(api.PutQueryDefinitionRequest(name="other", query_string="limit 1", client_token="t" * 36))

@@ -54,7 +54,8 @@ async def create_account_alias(ctx: Context, request: api.CreateAccountAliasRequ
 async def list_account_aliases(ctx: Context, request: api.ListAccountAliasesRequest) -> api.ListAccountAliasesResponse:
     """The one alias, or none."""
     alias = settings(ctx).alias
-    return api.ListAccountAliasesResponse(account_aliases=[alias] if alias else [], is_truncated=False)
+    found, marker = rules.page_of(ctx, request, [alias] if alias else [], key=str)
+    return api.ListAccountAliasesResponse(account_aliases=found, is_truncated=marker is not None, marker=marker)
 
 
 @operation(resource="*")

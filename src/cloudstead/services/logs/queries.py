@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cloudstead.kernel import quotas
+from cloudstead.kernel import idempotency, quotas
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.ids import uuid4
 from cloudstead.kernel.operations import operation
@@ -200,6 +200,8 @@ async def put_query_definition(ctx: Context, request: api.PutQueryDefinitionRequ
         groups.refuse(f"The query language {request.query_language}")
     if request.parameters:
         groups.refuse("A saved query with parameters")
+    if (known := idempotency.recall(ctx, request, str, mismatch=_other_request)) is not None:
+        return api.PutQueryDefinitionResponse(query_definition_id=known)
     view = ctx.table(QUERY_DEFINITIONS)
     place = (ctx.account, ctx.region)
     if request.query_definition_id is not None and (*place, request.query_definition_id) not in view:
@@ -219,7 +221,12 @@ async def put_query_definition(ctx: Context, request: api.PutQueryDefinitionRequ
     )
     with ctx.transaction() as tx:
         tx.put(QUERY_DEFINITIONS, row)
+        idempotency.record(ctx, tx, request, row.id)
     return api.PutQueryDefinitionResponse(query_definition_id=row.id)
+
+
+def _other_request() -> Exception:
+    return api.InvalidParameterException("The client token was used with other parameters before.")
 
 
 @operation(resource="*")
