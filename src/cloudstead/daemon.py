@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import ssl
@@ -34,7 +35,7 @@ from cloudstead.kernel.clock import Clock, SystemClock
 from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.events import Bus
 from cloudstead.kernel.operations import Registry
-from cloudstead.kernel.store import Store
+from cloudstead.kernel.store import Damaged, Store, StoreError
 from cloudstead.services import SERVICES
 from cloudstead.services.iam.credentials import IamCredentials, register_root_key
 from cloudstead.settings import Settings, endpoint_of
@@ -126,8 +127,9 @@ def run(settings: Settings) -> int:
     """Run a daemon in this process until SIGTERM or SIGINT. Returns the exit status.
 
     Raises:
-        runfile.AlreadyRunning, datadir.NotOurs, OSError: it could not start; nothing is left behind.
+        runfile.CannotStart, datadir.Unusable, OSError: it could not start; nothing is left behind.
     """
+    os.umask(0o077)  # what it writes is its owner's: keys, logs, the store
     configure_logging(settings)
     allow_descriptors()
     with runfile.claim(settings.data) as claim, asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -141,7 +143,14 @@ async def serve(settings: Settings, claim: runfile.Claim) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     running = Cloudstead(settings)
-    await running.start()
+    try:
+        await running.start()
+    except Damaged as error:
+        raise runfile.CannotStart(f"{error}. Put back a copy of it, or begin anew with `cloudstead reset`.") from error
+    except StoreError as error:
+        raise runfile.CannotStart(str(error)) from error
+    except OSError as error:
+        raise runfile.CannotStart(f"{error.filename or settings.host}: {error.strerror or error}.") from error
     try:
         claim.publish(host=settings.host, port=running.port, tls=settings.tls)
         log.info("listening on %s, data in %s", running.cloud.endpoint, settings.data)

@@ -24,8 +24,12 @@ ROOT_KEY = "root-key.json"
 _ACCOUNT = "000000000000"  # kernel.identity.DEFAULT_ACCOUNT, whose module is too heavy for `cloudstead --help`
 
 
-class NotOurs(Exception):
-    """The folder holds something, but not a Cloudstead's data."""
+class Unusable(Exception):
+    """The data directory cannot be used as it is; the message says why, and what to do."""
+
+
+class NotOurs(Unusable):
+    """The folder holds something, but not a Cloudstead's data; or it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +41,39 @@ class RootKey:
 
 
 def prepare(data: Path) -> None:
-    """Make the folder (readable by its owner only) and put the mark in it.
+    """Make the folder ours: put the mark in it, and let nobody but its owner into it.
 
     Raises:
         NotOurs: it holds other things already.
         OSError: it cannot be made or written.
     """
+    if data.exists() and not data.is_dir():
+        raise NotOurs(f"{data} is not a folder; choose another with --data.")
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     mark = data / MARK
     if mark.exists():
         return
     if any(data.iterdir()):
         raise NotOurs(f"{data} holds files that are not Cloudstead's; choose an empty folder or one that Cloudstead made.")
+    data.chmod(0o700)  # one that was there may have been open to all, and secrets will lie in it
     write_atomically(mark, MARK_TEXT.encode(), 0o600)
 
 
 def root_key(data: Path) -> RootKey:
-    """The root key of this data; made at the first call."""
+    """The root key of this data; made at the first call.
+
+    Raises:
+        Unusable: the folder is not ours, or the key's file is damaged.
+        OSError: it cannot be read or made.
+    """
     prepare(data)
     path = data / ROOT_KEY
     try:
         return RootKey(**json.loads(path.read_bytes()))
     except FileNotFoundError:
         pass
+    except (ValueError, TypeError):
+        raise Unusable(f"{path} is damaged. Put back what was in it, or remove it to have another key made.") from None
     fresh = {
         "access_key_id": ids.access_key_id(_ACCOUNT),
         "secret_access_key": ids.secret_access_key(),

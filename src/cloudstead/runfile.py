@@ -46,7 +46,11 @@ class Run:
         return self.boot_id == boot_id() and self.start_ticks == start_ticks(self.pid)
 
 
-class AlreadyRunning(Exception):
+class CannotStart(Exception):
+    """A daemon could not start, or is not to; the message says why, and what to do."""
+
+
+class AlreadyRunning(CannotStart):
     """Another daemon holds this data. `run` is what it published, None while it has not yet."""
 
     def __init__(self, data: Path, run: Run | None) -> None:

@@ -32,7 +32,7 @@ def edit(path: Path, section: str, always: Mapping[str, str | None], unless_set:
     """
     path = path.resolve()  # a link stays one: what it points to is written
     try:
-        before = path.read_text(encoding="utf-8")
+        before = path.read_bytes().decode("utf-8", "surrogateescape")  # whatever stands there is written back as it is
         mode = path.stat().st_mode & 0o777
     except FileNotFoundError:
         before = ""
@@ -40,7 +40,7 @@ def edit(path: Path, section: str, always: Mapping[str, str | None], unless_set:
     if after == before:
         return False
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(path, after.encode(), mode)
+    write_atomically(path, after.encode("utf-8", "surrogateescape"), mode)
     return True
 
 

@@ -82,6 +82,7 @@ def examine(data: Path, port: int) -> Iterator[Finding]:
         iptables,
         *(lambda program=program: tool(*program) for program in TOOLS),
         companion,
+        lambda: data_directory(data),
         lambda: disk(data),
         lambda: port_free(data, port),
     ]
@@ -301,6 +302,15 @@ def companion() -> Finding:
             "moto is not installed",
             "S3, SSM, DynamoDB and the other services that Cloudstead does not write itself need it: `pip install 'cloudstead[companion]'`.",
         )
+
+
+def data_directory(data: Path) -> Finding:
+    """Whether this user can make or use it; nothing is made."""
+    base = data if data.exists() else next(folder for folder in data.parents if folder.exists())
+    if base.is_dir() and os.access(base, os.R_OK | os.W_OK | os.X_OK):
+        return Finding("data directory", "ok", str(data))
+    detail = f"{base} is not a folder" if not base.is_dir() else f"{base} cannot be written by this user"
+    return Finding("data directory", "missing", detail, "Choose another with --data.", needed=True)
 
 
 def disk(data: Path) -> Finding:

@@ -24,7 +24,7 @@ def env(arguments: argparse.Namespace) -> None:
         if not arguments.no_profile:
             write_profile(arguments.data, run)
         values = variables(arguments.data, run)
-    except (OSError, datadir.NotOurs) as error:
+    except datadir.Unusable as error:
         raise Failure(str(error)) from None
     if arguments.json:
         out_json(values)
@@ -62,6 +62,7 @@ def write_profile(data: Path, run: Run | None) -> None:
 
     Raises:
         OSError: they cannot be written.
+        datadir.Unusable: there is no root key to write into them.
     """
     key = datadir.root_key(data)
     settings = {"endpoint_url": endpoint(run), "ca_bundle": str(data / CA_FILE) if run is not None and run.tls else None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from cloudstead import datadir, logs, runfile
 from cloudstead.cli import client, env, ports
 from cloudstead.cli.terminal import Failure, ago, out, out_json, paint, say, table
 from cloudstead.runfile import Run
-from cloudstead.settings import Settings, settings_for
+from cloudstead.settings import Settings, default_data, settings_for
 
 STARTS_WITHIN = 60.0  # seconds: a first start on a slow machine; more means that something hangs
 _POLL = 0.02
@@ -53,13 +54,15 @@ def _check(settings: Settings) -> None:
         say(paint("Signatures are verified, but policies are not judged (--iam off).", "yellow", sys.stderr))
     try:
         datadir.prepare(settings.data)
-    except datadir.NotOurs as error:
+    except datadir.Unusable as error:
         raise Failure(str(error)) from None
     except OSError as error:
-        raise Failure(f"The data directory {settings.data} cannot be used: {error.strerror}.") from None
+        raise Failure(f"The data directory {settings.data} cannot be used: {error.strerror}. Choose another with --data.") from None
     run = runfile.read(settings.data)
     if run is not None or runfile.held(settings.data):
-        raise Failure(f"{runfile.AlreadyRunning(settings.data, run)} Stop it with `cloudstead down`, or give another --data and --port.")
+        raise Failure(
+            f"{runfile.AlreadyRunning(settings.data, run)} Stop it with `cloudstead down{_on(settings.data)}`, or give another --data and --port."
+        )
     try:
         free = ports.is_free(settings.host, settings.port)
     except OSError as error:
@@ -75,7 +78,7 @@ def _run(settings: Settings) -> int:
 
     try:
         return run(settings)
-    except (runfile.AlreadyRunning, datadir.NotOurs) as error:
+    except (runfile.CannotStart, datadir.Unusable) as error:
         raise Failure(str(error)) from None
 
 
@@ -94,13 +97,17 @@ def _start_in_background(settings: Settings) -> Run:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
     os.close(log)
     deadline = time.monotonic() + STARTS_WITHIN
-    while time.monotonic() < deadline:
-        run = runfile.read(settings.data)
-        if run is not None and run.pid == process.pid and client.healthy(run):
-            return run
-        if process.poll() is not None:
-            raise Failure(f"Cloudstead stopped while starting (exit status {process.returncode}).{_last_words(path, begin)}")
-        time.sleep(_POLL)
+    try:
+        while time.monotonic() < deadline:
+            run = runfile.read(settings.data)
+            if run is not None and run.pid == process.pid and client.healthy(run):
+                return run
+            if process.poll() is not None:
+                raise Failure(f"Cloudstead stopped while starting (exit status {process.returncode}).{_last_words(path, begin)}")
+            time.sleep(_POLL)
+    except KeyboardInterrupt:
+        process.terminate()  # whoever gives up waiting for it does not want it
+        raise
     process.terminate()
     raise Failure(f"Cloudstead did not become healthy within {STARTS_WITHIN:g} seconds.{_last_words(path, begin)}")
 
@@ -131,7 +138,7 @@ def _announce(run: Run, settings: Settings, arguments: argparse.Namespace) -> No
         try:
             env.write_profile(settings.data, run)
             profile = "  the AWS profile `cloudstead` points there:  aws --profile cloudstead sts get-caller-identity"
-        except OSError as error:
+        except (OSError, datadir.Unusable) as error:
             profile = f"  the AWS profile could not be written: {error}"
     if arguments.json:
         out_json(_describe(run))
@@ -145,10 +152,14 @@ def _announce(run: Run, settings: Settings, arguments: argparse.Namespace) -> No
     if profile:
         say(profile)
     if arguments.detach:
-        again = "" if settings.data == settings_for().data else f" --data {settings.data}"
-        say(f"  log: cloudstead logs -f{again}    stop: cloudstead down{again}")
+        say(f"  log: cloudstead logs -f{_on(settings.data)}    stop: cloudstead down{_on(settings.data)}")
     else:
         say("  stop with Ctrl-C")
+
+
+def _on(data: Path) -> str:
+    """The option that another command needs to mean the same Cloudstead; none for the usual one."""
+    return "" if data == default_data() else f" --data {shlex.quote(str(data))}"
 
 
 def down(arguments: argparse.Namespace) -> int:
@@ -193,7 +204,7 @@ def status(arguments: argparse.Namespace) -> int:
         out_json({"running": True, "data": str(arguments.data), **_describe(run), "status": told})
         return 0
     out(
-        f"{paint('●', 'green')} Cloudstead {run.version} runs at {paint(run.endpoint, 'bold')} since {ago(time.time() - run.started)} (process {run.pid})"
+        f"{paint('●', 'green')} Cloudstead {run.version} runs at {paint(run.endpoint, 'bold')} for {ago(time.time() - run.started)} (process {run.pid})"
     )
     out(f"  data in {arguments.data}")
     for line in _told(told):
@@ -232,7 +243,9 @@ def reset(arguments: argparse.Namespace) -> int:
     """Delete all that is stored. Never under a running daemon, never a folder that is not Cloudstead's."""
     data: Path = arguments.data
     if runfile.read(data) is not None or runfile.held(data):
-        raise Failure("Cloudstead is running; stop it first with `cloudstead down`.")
+        raise Failure(f"Cloudstead is running; stop it first with `cloudstead down{_on(data)}`.")
+    if data.exists() and not data.is_dir():
+        raise Failure(f"{data} is not a folder; nothing was deleted.")
     if not data.exists() or not any(data.iterdir()):
         say(f"There is nothing in {data}.")
         return 0
@@ -245,7 +258,7 @@ def reset(arguments: argparse.Namespace) -> int:
             return 1
     try:
         datadir.empty(data)
-    except (datadir.NotOurs, OSError) as error:
+    except datadir.NotOurs as error:
         raise Failure(str(error)) from None
     say(f"{data} is empty.")
     return 0

@@ -117,6 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return 141
+    except OSError as error:  # a file of another user, a folder that is none, a full disk
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"{paint('cloudstead:', 'red', sys.stderr)} {where}{error.strerror or error}.")
+        return 1
     return int(status or 0)
 
 
@@ -125,7 +129,7 @@ def _folder(text: str) -> Path:
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return port
