@@ -112,7 +112,7 @@ def test_the_data_of_another_user_is_said_to_be_that(tmp_path: Path) -> None:
         code = f"import sys; sys.path.insert(0, {str(package)!r}); from cloudstead.cli.main import main; sys.exit(main(sys.argv[1:]))"
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-P", "-c", code, *arguments, "--data", str(data)]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd="/", env={"HOME": "/nonexistent"})
-        if "ModuleNotFoundError" in done.stderr or "Permission denied" in done.stderr.partition("\n")[0] and "setpriv" in done.stderr:
+        if "ModuleNotFoundError" in done.stderr or ("Permission denied" in done.stderr.partition("\n")[0] and "setpriv" in done.stderr):
             pytest.skip("the code cannot be read by others here")
         assert "Traceback" not in done.stderr, (arguments, done.stderr)
         assert done.returncode == 1, (arguments, done)
