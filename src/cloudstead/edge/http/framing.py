@@ -16,6 +16,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 SERVER = "Cloudstead"
 
+_OURS = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})  # the headers that `head` has a say in
+
 _date: tuple[int, str] = (0, "")
 
 
@@ -56,7 +58,9 @@ def head(response: HttpResponse, request: HttpRequest | None, keep_alive: bool) 
     length, dated, served = -1, False, False
     for name, value in response.headers:
         lower = name.lower()
-        if lower == "content-length":
+        if lower not in _OURS:
+            pass
+        elif lower == "content-length":
             if not (value.isascii() and value.isdigit()) or upgrading or status < 200 or status == 204:
                 continue
             length = int(value)

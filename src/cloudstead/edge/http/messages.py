@@ -35,14 +35,14 @@ class BodyBroken(MalformedRequest):
 class Headers:
     """Header fields in the order and spelling of the wire; looked up without regard to case.
 
-    Made for every request: the pairs are kept as they come, and the lower-case index is only built at the first look-up.
+    The lower-case index is built at the first look-up; the parser, which has every name in hand, brings its own.
     """
 
     __slots__ = ("_index", "pairs")
 
-    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(self, pairs: Iterable[tuple[str, str]] = (), index: dict[str, str] | None = None) -> None:
         self.pairs: list[tuple[str, str]] = pairs if isinstance(pairs, list) else list(pairs)
-        self._index: dict[str, str] | None = None
+        self._index = index
 
     def get(self, name: str) -> str | None:
         """The first value of this name, or None."""

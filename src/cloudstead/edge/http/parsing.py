@@ -19,6 +19,18 @@ log = logging.getLogger(__name__)
 
 HEADER_COST = 4  # ": " and the line's end
 
+_names: dict[bytes, tuple[str, str]] = {}  # header names as they come -> as text, in lower case; clients send the same few again and again
+_REMEMBERED = 512  # names, none longer than this
+_REMEMBERED_LENGTH = 64
+
+
+def _learn(name: bytes) -> tuple[str, str]:
+    spelled = name.decode("latin-1")
+    known = spelled, spelled.lower()
+    if len(_names) < _REMEMBERED and len(name) <= _REMEMBERED_LENGTH:
+        _names[name] = known
+    return known
+
 
 class Refusal(Exception):
     """What came cannot be served."""
@@ -64,6 +76,7 @@ class RequestParser:
         self._quiet = 0  # bytes since the last of a body: chunk extensions and trailers
         self._target = b""
         self._fields: list[tuple[str, str]] = []
+        self._index: dict[str, str] = {}
         self._size = 0
         self._unparsed = 0  # bytes to come of the body of a request that asks for an upgrade
         self._refusal: Refusal | None = None
@@ -119,6 +132,7 @@ class RequestParser:
         self.in_head = self._fresh = True
         self._target = b""
         self._fields = []
+        self._index = {}
         self._size = 0
 
     def on_url(self, url: bytes) -> None:
@@ -126,14 +140,16 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._size += len(name) + len(value) + HEADER_COST
-        value = value.rstrip(b" \t")
+        text = value.decode("latin-1").rstrip(" \t")
         if self.in_head:
-            self._fields.append((name.decode("latin-1"), value.decode("latin-1")))
+            spelled, lower = _names.get(name) or _learn(name)
+            self._fields.append((spelled, text))
+            self._index.setdefault(lower, text)
         elif self.incoming is not None:
             trailers = self.incoming.trailers
             if self._size > self._limits.head_bytes or len(trailers) >= self._limits.head_fields:
                 self._refuse(431, "trailers too large")
-            trailers.append((name.decode("latin-1"), value.decode("latin-1")))
+            trailers.append((name.decode("latin-1"), text))
 
     def on_headers_complete(self) -> None:
         self.in_head = False
@@ -143,8 +159,8 @@ class RequestParser:
         self._size = self._quiet = 0
         parser, receiver = self._parser, self._receiver
         version = parser.get_http_version()
-        headers = Headers(fields)
-        index = headers.index()
+        index = self._index
+        headers = Headers(fields, index)
         self._check_head(version, headers, index)
         body: IncomingBody | None = None
         length = index.get("content-length")
