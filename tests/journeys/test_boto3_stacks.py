@@ -76,3 +76,16 @@ def test_a_stack_is_deployed_twice_changed_and_deleted(cloud: CloudThread) -> No
         client.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 0, "MaxAttempts": 20})
     assert client.list_exports()["Exports"] == []
     assert (sqs.list_queues().get("QueueUrls", []), s3.list_buckets()["Buckets"]) == ([], [])
+
+
+def test_attributes_of_a_queue_are_written_as_sqs_writes_them(cloud: CloudThread) -> None:
+    """Terraform compares the policy's text."""
+    sqs = cloud.client("sqs")
+    dead = "arn:aws:sqs:us-east-1:000000000000:dead"
+    sqs.create_queue(QueueName="dead")
+    policy = f'{{"deadLetterTargetArn":"{dead}","maxReceiveCount":3}}'
+    url = sqs.create_queue(QueueName="alive", Attributes={"RedrivePolicy": policy})["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert attributes["RedrivePolicy"] == policy
+    assert attributes["CreatedTimestamp"].isdigit()
+    assert sqs.create_queue(QueueName="alive", Attributes={"RedrivePolicy": policy})["QueueUrl"] == url
