@@ -90,7 +90,7 @@ class Cloudstead:
         for service in SERVICES:
             if service.eager:
                 await cloud.ready(service.name)
-        authenticator = Authenticator(credentials, strict=settings.strict, now=self._clock.time)
+        authenticator = Authenticator(credentials, strict=settings.strict, enforcing=settings.iam == "enforce", now=self._clock.time)
         self.calls = Calls(cloud, Identifier(index), authenticator, companions, calllog)
         self.calls.page("/_cloudstead/health", self._health)
         self.calls.page("/_cloudstead/status", self._status)

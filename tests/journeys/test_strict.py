@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -84,6 +85,20 @@ def test_nobody_sends_a_long_body_without_a_known_key(strict: CloudThread, autho
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"UnrecognizedClientException" in answer if authorization else b"MissingAuthenticationToken" in answer
+
+
+def test_a_deleted_user_is_not_root_where_policies_are_enforced_without_strict(tmp_path: Path) -> None:
+    with CloudThread(tmp_path / "data", iam="enforce") as cloud:
+        iam = cloud.client("iam")  # a made-up key: root
+        iam.create_user(UserName="gone")
+        key = iam.create_access_key(UserName="gone")["AccessKey"]
+        theirs = cloud.client("iam", key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+        with pytest.raises(ClientError, match="AccessDenied"):
+            theirs.list_users()
+        iam.delete_access_key(UserName="gone", AccessKeyId=key["AccessKeyId"])
+        iam.delete_user(UserName="gone")
+        with pytest.raises(ClientError, match="InvalidClientTokenId"):
+            theirs.list_users()
 
 
 def test_an_unknown_key_is_refused(strict: CloudThread) -> None:

@@ -3,7 +3,8 @@
 Strict: every call must be signed by a key that IAM knows, and the signature must hold.
 Not strict (a daemon on loopback): a key that IAM knows must still sign rightly, for a wrong secret is a mistake worth hearing of; a key that
 it does not know is taken as the account that it spells (12 digits) or the default account, and an unsigned call as the default account's root.
-That is what the peers do, so configurations written for them work unchanged.
+Where policies are enforced all the same, an unknown key of AWS's own form is refused too: a deleted user must not come back as root.
+That is what the peers do, so configurations written for them work unchanged. Pages of other sites in a browser here are not so welcome (`browsers`).
 """
 
 from __future__ import annotations
@@ -11,24 +12,26 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
-from cloudstead.edge import sigv2, sigv4
+from cloudstead.edge import browsers, sigv2, sigv4
 from cloudstead.edge.companion.proxy import bucket_of_host
 from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.post_form import PostForm
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.errors import ExpiredToken, InvalidKey, InvalidToken, MissingAuthentication
 from cloudstead.kernel.identity import Credential, CredentialSource, Identity
+from cloudstead.kernel.ids import account_of_access_key
 
 
 class Authenticator:
     """Checks signatures against the keys of a CredentialSource."""
 
-    def __init__(self, credentials: CredentialSource, *, strict: bool, now: Callable[[], float]) -> None:
+    def __init__(self, credentials: CredentialSource, *, strict: bool, enforcing: bool = False, now: Callable[[], float]) -> None:
         self._credentials = credentials
         self._strict = strict
+        self._enforcing = enforcing
         self._now = now
 
-    def admit(self, service: str, signature: sigv4.Signature | None) -> Credential | None:
+    def admit(self, request: HttpRequest, service: str, signature: sigv4.Signature | None) -> Credential | None:
         """The key with which a call says it is signed; None when it need not be a known one. Told before anything of the body is read.
 
         Args:
@@ -40,12 +43,14 @@ class Authenticator:
         if signature is None:
             if self._strict:
                 raise MissingAuthentication("Request is missing Authentication Token")
+            browsers.refuse_foreign(request)
             return None
         credential = self._credentials.find(signature.access_key_id, signature.token)
         if credential is None:
-            if self._strict:
+            if self._strict or (self._enforcing and account_of_access_key(signature.access_key_id) is not None):
                 # A session's key is known by its token; S3 has words of its own for one that is not that key's.
                 raise (InvalidToken if signature.token else InvalidKey)("The security token included in the request is invalid.")
+            browsers.refuse_foreign(request)
             return None
         self._check_token(credential, signature.token)
         sigv4.check_scope(signature, service)

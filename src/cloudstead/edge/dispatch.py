@@ -166,7 +166,7 @@ class Calls:
     def _admit(self, call: Call, signature: sigv4.Signature | None) -> Credential | None:
         """The key that the call says it was signed with, when it is a known one. Whoever has none to show in strict mode is not read any further."""
         try:
-            return self._authenticator.admit(self._identifier.signing_name(call.target.service), signature)
+            return self._authenticator.admit(call.request, self._identifier.signing_name(call.target.service), signature)
         except AuthenticationError as error:
             raise (as_s3_says(error) if call.target.service == "s3" else error) from None
 
