@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import botocore_source
 import pytest
+
+import botocore_source
 from support import CloudThread
 
 

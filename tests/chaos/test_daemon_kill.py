@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from support import Daemon
 
 ROUNDS = 200
@@ -65,6 +67,7 @@ class Writer(threading.Thread):
             raise http.client.HTTPException(text)
 
 
+@pytest.mark.timeout(900)
 def test_every_acknowledged_write_survives_the_death_of_the_daemon(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     daemon = Daemon(tmp_path / "data")
