@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
@@ -65,6 +66,48 @@ async def test_a_destination_that_is_away_gets_the_events_when_it_is_back_also_a
     async with bench(tmp_path, bare=True) as b:
         await b.until(lambda: shipped(b))
         assert [event["message"] for call in shipped(b) for event in unpacked(call)["logEvents"]] == ["over the restart"]
+
+
+async def test_a_filter_that_never_delivered_misses_nothing_over_a_restart(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.put((b.now, "before the filter"))
+        await subscribe(b)
+        b.companion.fail = True
+        await b.put((b.now, "first"))
+        await b.until(lambda: shipped(b))
+    async with bench(tmp_path, bare=True) as b:
+        await b.until(lambda: shipped(b))
+        assert [event["message"] for call in shipped(b) for event in unpacked(call)["logEvents"]] == ["first"]
+
+
+async def test_a_group_made_again_has_nothing_of_the_filters_of_the_old_one(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await subscribe(b)
+        await b.call(api.DeleteLogGroupRequest(log_group_name=GROUP))
+        await b.call(api.CreateLogGroupRequest(log_group_name=GROUP))
+        await b.call(api.CreateLogStreamRequest(log_group_name=GROUP, log_stream_name=STREAM))
+        await b.put((b.now, "before the filter"))
+        await subscribe(b)
+        await b.put((b.now, "after"))
+        await b.until(lambda: shipped(b))
+        assert [event["message"] for call in shipped(b) for event in unpacked(call)["logEvents"]] == ["after"]
+
+
+async def test_filters_put_at_the_same_time_share_the_room_that_is_left(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        answers = await asyncio.gather(*[subscribe(b, name) for name in ("one", "two", "three")], return_exceptions=True)
+        assert [type(answer) for answer in answers].count(api.LimitExceededException) == 1
+        assert len((await b.call(api.DescribeSubscriptionFiltersRequest(log_group_name=GROUP))).subscription_filters) == 2
+
+
+async def test_a_policy_put_while_its_destination_is_tried_out_again_stays(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        put = api.PutDestinationRequest(destination_name="d", target_arn=KINESIS, role_arn=ROLE)
+        arn = (await b.call(put)).destination.arn
+        statement = {"Effect": "Allow", "Principal": "*", "Action": "logs:PutSubscriptionFilter", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        await asyncio.gather(b.call(put), b.call(api.PutDestinationPolicyRequest(destination_name="d", access_policy=policy)))
+        assert (await b.call(api.DescribeDestinationsRequest())).destinations[0].access_policy == policy
 
 
 async def test_a_stream_of_kinesis_gets_a_control_message_and_compressed_records(tmp_path: Path) -> None:

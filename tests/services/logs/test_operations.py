@@ -127,7 +127,7 @@ async def test_expired_events_are_hidden_at_once_and_deleted_by_the_sweep(tmp_pa
         await b.put((b.now, "old"))
         b.logs.archive.rotate()
         segments = tmp_path / "logs" / "groups"
-        await b.until(lambda: list(segments.glob("*/*.segment")))
+        await b.until(lambda: list(segments.glob("*/*.segment")) and not (tmp_path / "logs" / "journal" / "0000000001.journal").exists())
         b.clock.shift = 2 * 86_400.0
         await b.put((b.now, "young"))
         await b.call(api.PutRetentionPolicyRequest(log_group_name=GROUP, retention_in_days=1))

@@ -74,6 +74,11 @@ def group_tags(ctx: Context, request: Any) -> Mapping[str, str]:
     return {} if row is None else row.tags
 
 
+def destination_tags(ctx: Context, request: Any) -> Mapping[str, str]:
+    row = ctx.table(DESTINATIONS).get((ctx.account, ctx.region, request.destination_name))
+    return {} if row is None else row.tags
+
+
 def account_policies(ctx: Context, request: Any) -> str | None:
     """The account's resource policies as one document; None when there are none."""
     documents = tuple(row.document for row in ctx.table(RESOURCE_POLICIES).scan((ctx.account, ctx.region)))

@@ -16,7 +16,7 @@ from cloudstead.services.logs.archive import Archive
 from cloudstead.services.logs.delivery import Deliveries
 from cloudstead.services.logs.journal import Accepted
 from cloudstead.services.logs.metrics import Metrics
-from cloudstead.services.logs.model import GROUPS, STREAMS
+from cloudstead.services.logs.model import GROUPS, STREAMS, LogGroup
 
 if TYPE_CHECKING:
     from cloudstead.services.logs.insights.pool import Queries
@@ -85,10 +85,10 @@ class Logs:
         for session in tuple(self.live):
             session.accepted(events)
 
-    async def forget_group(self, uid: int) -> None:
-        self.deliveries.changed(uid)
-        self.metrics.changed(uid)
-        await self.archive.delete_group(uid)
+    async def forget_group(self, group: LogGroup) -> None:
+        self.deliveries.end_all(group)
+        self.metrics.changed(group.uid)
+        await self.archive.delete_group(group.uid)
 
     def _wait(self) -> None:
         self._timer = self._cloud.clock.call_later(SWEEP_SECONDS, self._sweep_soon)

@@ -25,6 +25,7 @@ from cloudstead.kernel.arn import Arn
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.ids import hex_digits
 from cloudstead.kernel.store import Key as RowKey
+from cloudstead.kernel.store import Transaction
 from cloudstead.services.logs import outward
 from cloudstead.services.logs.archive import Archive
 from cloudstead.services.logs.filterpattern import Pattern, compile_pattern
@@ -173,16 +174,24 @@ class Deliveries:
         """Filters of the group were put or deleted, or the group was."""
         self._of_group.pop(group, None)
 
-    def begin(self, group: int, key: RowKey) -> None:
-        """A filter was put: it delivers what is accepted from now on."""
+    def begin(self, tx: Transaction, group: int, key: RowKey) -> None:
+        """A new filter is put: it delivers what is accepted from now on, also when it comes to that only after a restart."""
         self.changed(group)
-        if key not in self._workers:
-            self._workers[key] = _Worker(self._archive.last_seq)
-            self._keep_later()
+        self._workers[key] = _Worker(self._archive.last_seq)
+        tx.put(CURSORS, _cursor(key, self._archive.last_seq))
 
     def end(self, group: int, key: RowKey) -> None:
         """A filter was deleted."""
         self.changed(group)
+        self._end(key)
+
+    def end_all(self, group: LogGroup) -> None:
+        """A group was deleted, with its filters."""
+        self.changed(group.uid)
+        for key in [key for key in self._workers if key[:3] == GROUPS.key(group)]:
+            self._end(key)
+
+    def _end(self, key: RowKey) -> None:
         worker = self._workers.pop(key, None)
         if worker is not None and worker.task is not None:
             worker.task.cancel()
@@ -288,8 +297,13 @@ class Deliveries:
         with self._cloud.store.transaction() as tx:
             for key, worker in moved:
                 if key in view:
-                    tx.put(CURSORS, Cursor(account=key[0], region=key[1], group=key[2], name=key[3], seq=worker.seq))
+                    tx.put(CURSORS, _cursor(key, worker.seq))
                 worker.kept = worker.seq
+
+
+def _cursor(key: RowKey, seq: int) -> Cursor:
+    account, region, group, name = key
+    return Cursor(account=account, region=region, group=group, name=name, seq=seq)
 
 
 def _portions(sources: Sequence[S], size: Callable[[S], int]) -> Iterator[list[S]]:

@@ -71,14 +71,11 @@ async def put_subscription_filter(ctx: Context, request: api.PutSubscriptionFilt
     if request.emit_system_fields:
         groups.refuse("emitSystemFields")
     pattern_of(request.filter_pattern)
-    place = (ctx.account, ctx.region, group.name)
-    key = (*place, request.filter_name)
-    old: SubscriptionFilter | None = ctx.table(SUBSCRIPTIONS).get(key)
-    if old is None:
-        count = ctx.table(SUBSCRIPTIONS).count(place)
-        quotas.require(ctx, "logs", "subscription_filters", count, lambda limit: api.LimitExceededException("Resource limit exceeded."))
-    _require_room_for_regex(ctx, group, request.filter_pattern, key)
+    key = (ctx.account, ctx.region, group.name, request.filter_name)
+    _require_room(ctx, group, request)
     await _try_destination(ctx, request)
+    group = groups.require(ctx, request.log_group_name)  # it may have gone while the destination was tried out
+    old = _require_room(ctx, group, request)  # and others may have put filters
     row = SubscriptionFilter(
         account=ctx.account,
         region=ctx.region,
@@ -90,11 +87,27 @@ async def put_subscription_filter(ctx: Context, request: api.PutSubscriptionFilt
         role=request.role_arn or "",
         distribution=request.distribution or "ByLogStream",
     )
-    group = groups.require(ctx, request.log_group_name)  # it may have gone while the destination was tried out
     with ctx.transaction() as tx:
         tx.put(SUBSCRIPTIONS, row)
-    part(ctx).deliveries.begin(group.uid, key)
+        if old is None:
+            part(ctx).deliveries.begin(tx, group.uid, key)
     return api.PutSubscriptionFilterResponse()
+
+
+def _require_room(ctx: Context, group: LogGroup, request: api.PutSubscriptionFilterRequest) -> SubscriptionFilter | None:
+    """The filter that the request replaces; a new one must have room beside the others.
+
+    Raises:
+        LimitExceededException
+    """
+    place = (ctx.account, ctx.region, group.name)
+    key = (*place, request.filter_name)
+    old: SubscriptionFilter | None = ctx.table(SUBSCRIPTIONS).get(key)
+    if old is None:
+        count = ctx.table(SUBSCRIPTIONS).count(place)
+        quotas.require(ctx, "logs", "subscription_filters", count, lambda limit: api.LimitExceededException("Resource limit exceeded."))
+    _require_room_for_regex(ctx, group, request.filter_pattern, key)
+    return old
 
 
 async def _try_destination(ctx: Context, request: api.PutSubscriptionFilterRequest) -> None:

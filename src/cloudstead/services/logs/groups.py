@@ -91,9 +91,7 @@ def refuse(what: str) -> NoReturn:
     raise api.InvalidParameterException(f"{what} is not supported by Cloudstead.")
 
 
-@operation(
-    resource=arns.group, conditions=lambda ctx, request: {f"aws:RequestTag/{key}": value for key, value in (request.tags or {}).items()}
-)
+@operation(resource=arns.group)
 async def create_log_group(ctx: Context, request: api.CreateLogGroupRequest) -> api.CreateLogGroupResponse:
     """Create an empty group."""
     name = request.log_group_name
@@ -135,7 +133,7 @@ async def delete_log_group(ctx: Context, request: api.DeleteLogGroupRequest) -> 
             for row in ctx.table(table).scan(place):
                 tx.delete(table, table.key(row))
         tx.delete(GROUPS, place)
-    await part(ctx).forget_group(group.uid)
+    await part(ctx).forget_group(group)
     return api.DeleteLogGroupResponse()
 
 

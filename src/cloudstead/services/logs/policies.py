@@ -89,15 +89,19 @@ def _require(ctx: Context, name: str) -> Destination:
     return row
 
 
-@operation(
-    resource=arns.destination,
-    conditions=lambda ctx, request: {f"aws:RequestTag/{key}": value for key, value in (request.tags or {}).items()},
-)
+@operation(resource=arns.destination, resource_tags=arns.destination_tags)
 async def put_destination(ctx: Context, request: api.PutDestinationRequest) -> api.PutDestinationResponse:
     """Name a Kinesis or Firehose stream, so that filters of other accounts can deliver to it."""
     if not request.target_arn.startswith(("arn:aws:kinesis:", "arn:aws:firehose:")):
         raise api.InvalidParameterException("The specified target ARN is invalid.")
     ctx.require("iam:PassRole", request.role_arn, {"iam:PassedToService": delivery.PRINCIPAL})
+    service = ctx.cloud.service_context(delivery.PRINCIPAL, ctx.account, ctx.region)
+    try:
+        await delivery.send(service, request.target_arn, delivery.control_message(ctx), "CONTROL_MESSAGE")
+    except Exception as error:
+        raise api.InvalidParameterException(
+            "Could not deliver test message to specified destination. Check if the destination is valid."
+        ) from error
     old: Destination | None = ctx.table(DESTINATIONS).get((ctx.account, ctx.region, request.destination_name))
     row = Destination(
         account=ctx.account,
@@ -109,13 +113,6 @@ async def put_destination(ctx: Context, request: api.PutDestinationRequest) -> a
         policy=None if old is None else old.policy,
         tags=tags.merge({} if old is None else old.tags, request.tags or {}, TAG_RULES),
     )
-    service = ctx.cloud.service_context(delivery.PRINCIPAL, ctx.account, ctx.region)
-    try:
-        await delivery.send(service, request.target_arn, delivery.control_message(ctx), "CONTROL_MESSAGE")
-    except Exception as error:
-        raise api.InvalidParameterException(
-            "Could not deliver test message to specified destination. Check if the destination is valid."
-        ) from error
     with ctx.transaction() as tx:
         row = tx.put(DESTINATIONS, row)
     return api.PutDestinationResponse(destination=_describe_destination(row))
@@ -132,7 +129,7 @@ def _describe_destination(row: Destination) -> api.Destination:
     )
 
 
-@operation(resource=arns.destination)
+@operation(resource=arns.destination, resource_tags=arns.destination_tags)
 async def put_destination_policy(ctx: Context, request: api.PutDestinationPolicyRequest) -> api.PutDestinationPolicyResponse:
     row = _require(ctx, request.destination_name)
     check_policy(request.access_policy)
@@ -156,7 +153,7 @@ async def describe_destinations(ctx: Context, request: api.DescribeDestinationsR
     return api.DescribeDestinationsResponse(destinations=[_describe_destination(row) for row in rows], next_token=token)
 
 
-@operation(resource=arns.destination)
+@operation(resource=arns.destination, resource_tags=arns.destination_tags)
 async def delete_destination(ctx: Context, request: api.DeleteDestinationRequest) -> api.DeleteDestinationResponse:
     row = _require(ctx, request.destination_name)
     with ctx.transaction() as tx:

@@ -40,11 +40,7 @@ def _write(ctx: Context, table: Table[Any], row: LogGroup | Destination, wanted:
         tx.update(table, row, tags=wanted)
 
 
-def _request_tags(ctx: Context, request: api.TagResourceRequest | api.TagLogGroupRequest) -> dict[str, str]:
-    return {f"aws:RequestTag/{key}": value for key, value in request.tags.items()}
-
-
-@operation(resource=arns.tagged, resource_tags=arns.tags_of_tagged, conditions=_request_tags)
+@operation(resource=arns.tagged, resource_tags=arns.tags_of_tagged)
 async def tag_resource(ctx: Context, request: api.TagResourceRequest) -> api.TagResourceResponse:
     table, row = _bearer(ctx, request.resource_arn)
     _write(ctx, table, row, tags.merge(row.tags, request.tags, TAG_RULES))
@@ -63,7 +59,7 @@ async def list_tags_for_resource(ctx: Context, request: api.ListTagsForResourceR
     return api.ListTagsForResourceResponse(tags=dict(_bearer(ctx, request.resource_arn)[1].tags))
 
 
-@operation(resource=arns.group, resource_tags=arns.group_tags, conditions=_request_tags)
+@operation(resource=arns.group, resource_tags=arns.group_tags)
 async def tag_log_group(ctx: Context, request: api.TagLogGroupRequest) -> api.TagLogGroupResponse:
     group = groups.require(ctx, request.log_group_name)
     _write(ctx, GROUPS, group, tags.merge(group.tags, request.tags, TAG_RULES))
