@@ -12,7 +12,7 @@ from iam_calls import ADMIN, READ, refused, trust
 
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.services.iam import api
-from cloudstead.services.iam.model import TASKS
+from cloudstead.services.iam.model import TASKS, USES
 from support import CloudThread, client_of, context_in, local_cloud
 
 
@@ -155,6 +155,20 @@ def test_when_services_were_last_used_is_told(cloud: CloudThread, iam: Any, acco
     assert [(one["EntityInfo"]["Name"], "LastAuthenticated" in one) for one in entities] == [("alice", True)]
     refused(iam.generate_service_last_accessed_details, "NoSuchEntity", Arn=f"{arn}x")
     refused(iam.get_service_last_accessed_details, "NoSuchEntity", JobId=job[::-1])
+
+
+def test_what_a_user_used_is_remembered_when_it_is_renamed_and_forgotten_with_it(cloud: CloudThread, iam: Any, account: str) -> None:
+    iam.create_user(UserName="alice")
+    key = iam.create_access_key(UserName="alice")["AccessKey"]
+    made = cloud.client("sts", key=key["AccessKeyId"], secret=key["SecretAccessKey"]).get_session_token()["Credentials"]
+    cloud.client("logs", key=made["AccessKeyId"], secret=made["SecretAccessKey"], token=made["SessionToken"]).describe_log_groups()
+    iam.delete_access_key(UserName="alice", AccessKeyId=key["AccessKeyId"])
+    iam.update_user(UserName="alice", NewUserName="bob", NewPath="/staff/")
+    job = iam.generate_service_last_accessed_details(Arn=f"arn:aws:iam::{account}:user/staff/bob")["JobId"]
+    report = iam.get_service_last_accessed_details(JobId=job)["ServicesLastAccessed"]
+    assert [(one["ServiceNamespace"], "LastAuthenticated" in one) for one in report] == [("logs", True)]
+    iam.delete_user(UserName="bob")
+    assert cloud.running.cloud.store.table(USES).scan((account,)) == []
 
 
 def test_jobs_are_forgotten_after_a_day(tmp_path: Path) -> None:

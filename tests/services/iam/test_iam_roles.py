@@ -115,6 +115,17 @@ def test_a_role_can_be_deleted_when_nothing_hangs_on_it(iam: Any) -> None:
     refused(iam.get_role, "NoSuchEntity", "The role with name role cannot be found.", RoleName="role")
 
 
+def test_a_session_of_a_deleted_role_is_no_use_of_a_new_one(cloud: CloudThread, iam: Any, account: str) -> None:
+    role = iam.create_role(RoleName="role", AssumeRolePolicyDocument=trust({"AWS": account}))["Role"]
+    made = cloud.client("sts", key=account).assume_role(RoleArn=role["Arn"], RoleSessionName="session")["Credentials"]
+    session = cloud.client("sts", key=made["AccessKeyId"], secret=made["SecretAccessKey"], token=made["SessionToken"])
+    session.get_caller_identity()
+    iam.delete_role(RoleName="role")
+    session.get_caller_identity()
+    iam.create_role(RoleName="role", AssumeRolePolicyDocument=trust())
+    assert iam.get_role(RoleName="role")["Role"]["RoleLastUsed"] == {}
+
+
 def test_a_role_tells_when_it_was_last_used(cloud: CloudThread, iam: Any, account: str) -> None:
     iam.create_role(RoleName="role", AssumeRolePolicyDocument=trust({"AWS": account}))
     iam.create_user(UserName="alice")

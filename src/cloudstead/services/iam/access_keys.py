@@ -85,7 +85,7 @@ async def delete_access_key(ctx: Context, request: api.DeleteAccessKeyRequest) -
     return api.DeleteAccessKeyResponse()
 
 
-@operation(resource=arns.owner_of_key)
+@operation(resource=arns.owner_of_key, resource_tags=arns.tags_of_owner_of_key)
 async def get_access_key_last_used(ctx: Context, request: api.GetAccessKeyLastUsedRequest) -> api.GetAccessKeyLastUsedResponse:
     """When, where and for which service a key was last used; up to a quarter of an hour may be lost when the daemon is killed."""
     key: AccessKey | None = ctx.table(ACCESS_KEYS).get((ctx.account, request.access_key_id))

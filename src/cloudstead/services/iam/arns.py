@@ -86,6 +86,12 @@ def mfa_device(ctx: Context, request: Any) -> str:
     return str(request.serial_number)
 
 
+def tags_of_owner_of_key(ctx: Context, request: Any) -> Tags:
+    row = ctx.table(ACCESS_KEYS).find("by_id", (request.access_key_id,))
+    owner = None if row is None else ctx.table(USERS).get((row.account, fold(row.user)))
+    return {} if owner is None else owner.tags
+
+
 def owner_of_key(ctx: Context, request: Any) -> str:
     row = ctx.table(ACCESS_KEYS).find("by_id", (request.access_key_id,))
     owner = None if row is None else ctx.table(USERS).get((row.account, fold(row.user)))
@@ -113,6 +119,8 @@ def service_linked_role(ctx: Context, request: Any) -> str:
 def user_tags(ctx: Context, request: Any) -> Tags:
     name = request.user_name
     if name is None:
+        if ctx.identity.kind != "user":
+            return {}  # a session of a role may be called like a user
         name = ctx.identity.arn.rpartition("/")[2]
     row = ctx.table(USERS).get((ctx.account, fold(name)))
     return {} if row is None else row.tags

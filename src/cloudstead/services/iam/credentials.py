@@ -17,7 +17,7 @@ from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.identity import Credential, Identity
 from cloudstead.kernel.policy import NO_POLICIES, Layer, MalformedPolicy, Policy, PolicySet, Source, parse
 from cloudstead.kernel.sessions import Sessions
-from cloudstead.kernel.store import Store
+from cloudstead.kernel.store import Key, Store
 from cloudstead.services.iam import aws_managed
 from cloudstead.services.iam.model import (
     ACCESS_KEYS,
@@ -102,6 +102,8 @@ class Keys:
             identity=_identity(key, user),
             active=key.status == "Active" and (user is not None or not key.user),
         )
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
         self._known[access_key_id] = (key, user, credential)
         return credential
 
@@ -118,11 +120,22 @@ class Keys:
     def _note(self, account: str, subject: str, service: str, region: str) -> None:
         place = (account, subject, service)
         use = Use(account=account, subject=subject, service=service, region=region, at=self._cloud.clock.time())
-        self._uses[place] = use
         written = self._cloud.store.table(USES).get(place)
         if written is None or use.at - written.at >= USE_IS_WRITTEN_AFTER:
+            if not self._is_there(subject):
+                return  # sessions outlive their roles, and are given for roles that never were where policies are not enforced
             with self._cloud.store.transaction() as tx:
                 tx.put(USES, use)
+        self._uses[place] = use
+
+    def _is_there(self, subject: str) -> bool:
+        """Whether nothing says that this user or role is gone."""
+        return not subject.startswith("arn:") or subject.endswith(":root") or Policies.of(self._cloud).entity(subject) is not None
+
+    def forget_use(self, place: Key) -> None:
+        """Its row is deleted."""
+        account, subject, service = place
+        self._uses.pop((account, subject, service), None)
 
     def last_use(self, account: str, subject: str) -> Use | None:
         """The latest use, for any service, of a key or of a role's or user's temporary ones (by its ARN)."""

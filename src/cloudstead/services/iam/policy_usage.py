@@ -15,7 +15,7 @@ from cloudstead.services.iam.model import GROUPS, ROLES, USERS, Group, Role, Use
 _TABLES: Final[dict[str, Table[Any]]] = {"User": USERS, "Group": GROUPS, "Role": ROLES}
 
 
-@operation(resource=arns.policy)
+@operation(resource=arns.policy, resource_tags=arns.policy_tags)
 async def list_entities_for_policy(ctx: Context, request: api.ListEntitiesForPolicyRequest) -> api.ListEntitiesForPolicyResponse:
     """Users, groups and roles of the account that have the policy; the kinds and the way of having it can be chosen."""
     managed_policies.require_attachable(ctx, request.policy_arn)

@@ -12,6 +12,7 @@ from cloudstead.kernel.errors import ValidationFailed
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.store import Table, Transaction
 from cloudstead.services.iam import api, arns, conditions, managed_policies, rules
+from cloudstead.services.iam.credentials import Keys
 from cloudstead.services.iam.model import (
     ACCESS_KEYS,
     LOGIN_PROFILES,
@@ -148,6 +149,7 @@ async def update_user(ctx: Context, request: api.UpdateUserRequest) -> api.Updat
         raise api.EntityAlreadyExistsException(f"User with name {name} already exists.")
     arn = arns.arn_of(ctx.account, "user", name, path)
     with ctx.transaction() as tx:
+        move_uses(ctx, tx, user.arn, arn)
         if fold(name) == fold(user.name):
             tx.update(USERS, user, name=name, path=path, arn=arn)
         else:
@@ -206,3 +208,13 @@ def forget_uses(ctx: Context, tx: Transaction, subject: str) -> None:
     """When a key, user or role was last used is of no interest once it is gone."""
     for use in ctx.table(USES).scan((ctx.account, subject)):
         tx.delete(USES, USES.key(use))
+        Keys.of(ctx.cloud).forget_use(USES.key(use))
+
+
+def move_uses(ctx: Context, tx: Transaction, old: str, new: str) -> None:
+    """A user has another ARN."""
+    if old != new:
+        uses = ctx.table(USES).scan((ctx.account, old))
+        forget_uses(ctx, tx, old)
+        for use in uses:
+            tx.put(USES, replace(use, subject=new))
