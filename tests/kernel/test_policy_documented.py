@@ -47,7 +47,9 @@ ROLE = f"arn:aws:iam::{US}:role/App"
 SESSION = f"arn:aws:sts::{US}:assumed-role/App/now"
 
 USER = Principal(kind="user", account=US, arn=JANE, entity=JANE, user_id="AIDACKCEVSQ6C2EXAMPLE")
-STRANGER = Principal(kind="user", account=THEM, arn=f"arn:aws:iam::{THEM}:user/Bob", entity=f"arn:aws:iam::{THEM}:user/Bob", user_id="AIDABOB")
+STRANGER = Principal(
+    kind="user", account=THEM, arn=f"arn:aws:iam::{THEM}:user/Bob", entity=f"arn:aws:iam::{THEM}:user/Bob", user_id="AIDABOB"
+)
 ROOT = Principal(kind="root", account=US, arn=f"arn:aws:iam::{US}:root", entity=f"arn:aws:iam::{US}:root", user_id=US)
 APP = Principal(kind="assumed-role", account=US, arn=SESSION, entity=ROLE, user_id="AROAEXAMPLE:now")
 FEDERATED_USER = Principal(kind="federated-user", account=US, arn=f"arn:aws:sts::{US}:federated-user/Sue", entity=JANE, user_id=f"{US}:Sue")
@@ -272,6 +274,8 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("expected", "page", "title", "case"), CASES, ids=[f"{page.split()[1].removesuffix('.html')}: {title}" for _, page, title, _ in CASES])
+@pytest.mark.parametrize(
+    ("expected", "page", "title", "case"), CASES, ids=[f"{page.split()[1].removesuffix('.html')}: {title}" for _, page, title, _ in CASES]
+)
 def test_a_documented_decision(expected: str, page: str, title: str, case: dict[str, Any]) -> None:
     assert decide(**case) == expected, f"{title} ({page})"
