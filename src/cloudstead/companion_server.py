@@ -16,6 +16,7 @@ Only this module and companion_amendments import moto and botocore; the daemon m
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import logging
@@ -285,23 +286,32 @@ class RequestHandler(MotoRequestHandler):
         log.log(logging.ERROR if type == "error" else logging.INFO, message, *arguments)
 
 
-def die_with_parent() -> None:
-    """End when the daemon does, however it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def die_with_parent(path: str) -> None:
+    """End when the daemon does, however it ends, and leave no socket behind, nor the folder that was made for it alone."""
+    own = os.stat(path).st_ino
+
+    def leave(*_: object) -> None:
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_ino == own:  # not that of a later daemon
+                os.unlink(path)
+                os.rmdir(os.path.dirname(path))  # refused when something else is in it: a data directory
+        os._exit(0)
 
     def wait() -> None:
         while os.read(0, 1024):
             pass
-        os._exit(0)
+        leave()
 
+    signal.signal(signal.SIGTERM, leave)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     threading.Thread(target=wait, name="life-line", daemon=True).start()
 
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group of a terminal; the daemon decides
-    die_with_parent()
     listener = socket.socket(fileno=int(sys.argv[1]))
+    die_with_parent(listener.getsockname())
     carry_out_what_was_judged()
     app = Companion(Dispatcher(create_backend_app))
     server = make_server(f"unix://{listener.getsockname()}", 0, app, threaded=True, request_handler=RequestHandler, fd=listener.fileno())

@@ -381,25 +381,34 @@ def test_first_calls_at_once_start_it_once(tmp_path: Path) -> None:
         assert len(starts) == 1
 
 
-def test_it_dies_with_the_daemon_however_that_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["data", "long" * 30])
+def test_it_dies_with_the_daemon_however_that_ends_and_leaves_nothing(tmp_path: Path, folder: str) -> None:
+    data = tmp_path / folder
+    data.mkdir()
+    (data / "cloudstead.toml").touch()
     code = (
         "import asyncio, pathlib, sys\n"
         "from cloudstead.edge.companion.process import CompanionProcess\n"
         "async def main():\n"
         "    process = CompanionProcess(pathlib.Path(sys.argv[1]), None)\n"
         "    await process.ensure()\n"
-        "    print(process.pid, flush=True)\n"
+        "    print(process.pid, process.socket, flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as daemon:
+    with subprocess.Popen([sys.executable, "-c", code, str(data)], stdout=subprocess.PIPE, text=True) as daemon:
         assert daemon.stdout is not None
-        pid = int(daemon.stdout.readline())
+        told, _, socket = daemon.stdout.readline().strip().partition(" ")
+        pid, path = int(told), Path(socket)
+        assert path.is_socket()
         daemon.kill()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and _lives(pid):
         time.sleep(0.05)
     assert not _lives(pid)
+    assert not path.exists()
+    assert path.parent == data or not path.parent.exists()
+    assert [entry.name for entry in data.iterdir()] == ["cloudstead.toml"]
 
 
 def _lives(pid: int) -> bool:
