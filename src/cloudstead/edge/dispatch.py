@@ -20,8 +20,8 @@ from cloudstead.edge.companion.needs import Need
 from cloudstead.edge.companion.proxy import bucket_of
 from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.identify import Identifier, Target
+from cloudstead.edge.procedures import Procedures
 from cloudstead.edge.protocols import protocol
-from cloudstead.edge.protocols.model import ServiceModel
 from cloudstead.edge.sigv4_errors import as_s3_says
 from cloudstead.edge.verified import as_described, verified
 from cloudstead.kernel import identity as identities
@@ -33,15 +33,17 @@ from cloudstead.kernel.errors import (
     ServiceError,
     Throttled,
     Unavailable,
-    UnknownOperation,
 )
-from cloudstead.kernel.identity import Credential, Identity
+from cloudstead.kernel.identity import Credential
 from cloudstead.kernel.ids import request_id
 
 log = logging.getLogger(__name__)
 
 MOST_UNDER_WAY = 4096
 """Calls that are answered at the same time; more are throttled, as AWS does, rather than queued until their clients have given up."""
+
+UNIDENTIFIED = Target("", "", identities.DEFAULT_REGION)
+NOBODY = identities.anonymous()
 
 Page = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
@@ -65,7 +67,7 @@ class Calls:
         self._authenticator = authenticator
         self._companions = companions
         self._calllog = calllog
-        self._models: dict[str, ServiceModel] = {}
+        self._procedures = Procedures(cloud)
         self._under_way = 0
         self._pages: dict[str, Page] = {}  # paths of our own, such as /_cloudstead/health
 
@@ -114,30 +116,21 @@ class Calls:
 
     async def _native(self, call: Call, signature: sigv4.Signature | None) -> HttpResponse:
         request, target = call.request, call.target
-        model = self.model(target.service)
-        target.route(model, request)
-        if target.operation in model.absent:
-            raise NotImplementedHere(f"{target.operation} of {target.service} is not available in Cloudstead yet.")
-        operation = self._cloud.registry.operations(target.service).get(target.operation)
-        if operation is None:
-            if target.operation in model.operations:
-                raise NotImplementedHere(f"{target.operation} of {target.service} is not available in Cloudstead yet.")
-            raise UnknownOperation(target.unknown(model))
-        await self._cloud.ready(target.service)
+        if not target.operation:
+            target.route(self._procedures.model(target.service), request)
+        procedure = self._procedures.known(target) or await self._procedures.find(target)
+        operation = procedure.operation
         anonymous = signature is None and operation.anonymous
         credential = None if anonymous else self._admit(call, signature)
-        body = None if model.streams_input(target.operation) else await request.read()
-        if anonymous:
-            call.identity = identities.anonymous()
-        else:
+        body = None if procedure.streams_input else await request.read()
+        if not anonymous:
             request = await self._authenticate(call, signature, credential, body)
-        wire = protocol(target.protocol)
-        parsed = wire.parser(model, target.operation)(request, request.stream() if body is None else body, target.labels)
+        parsed = procedure.parse(request, request.stream() if body is None else body, target.labels)
         ctx = self._context(call)
         if self._cloud.authorizer is not None:
             self._cloud.authorizer.check(ctx, operation, parsed)
         answer = await operation.handler(ctx, parsed)
-        return wire.serializer(model, target.operation)(answer, call.request_id)
+        return procedure.serialize(answer, call.request_id)
 
     async def _companion(self, call: Call, signature: sigv4.Signature | None) -> HttpResponse:
         request, target = call.request, call.target
@@ -200,19 +193,15 @@ class Calls:
             secure=request.secure,
         )
 
-    def model(self, service: str) -> ServiceModel:
-        known = self._models.get(service)
-        if known is None:
-            known = self._models[service] = ServiceModel.load(service)
-        return known
-
     def _refuse(self, call: Call, error: Exception) -> HttpResponse:
         target = call.target
+        if target is UNIDENTIFIED:
+            target = call.target = Target.guess(call.request)
         if not isinstance(error, ServiceError):
             log.exception("request_id=%s %s:%s failed", call.request_id, target.service, target.operation)
             error = InternalFailure(f"An internal error occurred (request id {call.request_id}).")
         call.error = error.code
-        model = self.model(target.service) if target.service in self._cloud.registry.services else None
+        model = self._procedures.model(target.service) if target.service in self._cloud.registry.services else None
         # Without a model, REST-XML is taken for S3; the errors of its other services look like those of the query protocol.
         wire = "query" if model is None and target.protocol == "rest-xml" and target.service not in ("", "s3") else target.protocol
         return protocol(wire).error(model, error, call.request_id)
@@ -227,6 +216,6 @@ class Call:
         self.request = request
         self.request_id = request_id()
         self.began = time.perf_counter()
-        self.target = Target.guess(request)
-        self.identity: Identity = identities.anonymous()
+        self.target = UNIDENTIFIED
+        self.identity = NOBODY
         self.error = ""

@@ -68,8 +68,6 @@ class Target:
         Raises:
             UnknownOperation: no operation has this route.
         """
-        if self.operation:
-            return
         found = (
             model.routes.match(request.method, request.path, request.query, request.headers) if self.protocol.startswith("rest-") else None
         )
@@ -107,10 +105,10 @@ class Identifier:
             UnknownOperation: nothing tells what this is.
             BadSignature: the scope names no region.
         """
-        index, headers = self._index, request.headers
+        index, headers = self._index, request.headers.index()
         region, service = DEFAULT_REGION, ""
         if signature is not None:
-            region, service = region_of(signature.region), self._signed(signature.service)
+            region, service = region_of(signature.region), index.signed_as(signature.service)
         if headers.get("smithy-protocol") == "rpc-v2-cbor" and (path := _CBOR_PATH.match(request.path)):
             service = index.by_service_id.get(path["service"], service)
             return Target(service, "smithy-rpc-v2-cbor", region, path["operation"])
@@ -127,7 +125,7 @@ class Identifier:
         form = await form_text(request)
         action, version = _ACTION.search(form), _VERSION.search(form)
         if version is not None:
-            service = self._by_version(unquote_plus(version[1]), service)
+            service = index.of_version(unquote_plus(version[1]), service)
         if service and (action is not None or index.protocols(service)[0] in ("query", "ec2")):
             return Target(service, "ec2" if service == "ec2" else "query", region, named(unquote_plus(action[1])) if action else "")
         if signature is not None and not service:
@@ -138,17 +136,6 @@ class Identifier:
     def signing_name(self, service: str) -> str:
         """What the scope of a signature for this service must name."""
         return self._index.signing_name(service)
-
-    def _signed(self, signing_name: str) -> str:
-        return next(iter(self._index.by_signing_name.get(signing_name, ())), "")
-
-    def _by_version(self, version: str, service: str) -> str:
-        """Among services that share a signing name, the one of this API version; without a signature, the likeliest that has it."""
-        candidates = self._index.by_version.get(version, [])
-        if service:
-            siblings = self._index.siblings(service)
-            candidates = [name for name in candidates if name in siblings]
-        return service if service in candidates or not candidates else candidates[0]
 
     def _by_host(self, request: HttpRequest, region: str) -> tuple[str, str]:
         found = _HOST.search(request.host.partition(":")[0].lower())

@@ -61,6 +61,19 @@ class ServiceIndex:
             names.sort(key=lambda name: self.siblings(name).index(name))
         return found
 
+    def signed_as(self, signing_name: str) -> str:
+        """The likeliest service that signs with this name; empty when there is none."""
+        names = self.by_signing_name.get(signing_name)
+        return names[0] if names else ""
+
+    def of_version(self, version: str, service: str) -> str:
+        """Among the services that sign as this one does, the one of this API version; of no service, the likeliest that has it."""
+        candidates = self.by_version.get(version)
+        if candidates is None or service in candidates:
+            return service
+        siblings = self.siblings(service) if service else candidates
+        return next((name for name in candidates if name in siblings), service)
+
     @staticmethod
     def _signing(service: dict[str, Any]) -> str:
         return str(service.get("signing", service["endpoint"]))
