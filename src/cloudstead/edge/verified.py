@@ -10,21 +10,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from cloudstead.edge import chunked, digests
-from cloudstead.edge.http.messages import HttpRequest
+from cloudstead.edge.http.messages import Body, HttpRequest
 from cloudstead.edge.sigv4 import Signature
 
 
 class CheckedBody:
     """A request's body (`messages.Body`) read through something that raises when it is not what was signed."""
 
-    __slots__ = ("_source", "trailers")
+    __slots__ = ("_body", "_source", "trailers")
 
-    def __init__(self, source: AsyncIterator[bytes], trailers: list[tuple[str, str]]) -> None:
+    def __init__(self, source: AsyncIterator[bytes], body: Body) -> None:
         self._source = source
-        self.trailers = trailers
+        self._body = body
+        self.trailers = body.trailers
 
     async def next(self) -> bytes:
         return await anext(self._source, b"")
+
+    def keep(self, size: int) -> None:
+        self._body.keep(size)
 
 
 def verified(request: HttpRequest, signature: Signature, secret: str) -> HttpRequest:
@@ -36,7 +40,7 @@ def verified(request: HttpRequest, signature: Signature, secret: str) -> HttpReq
     length = request.content_length
     if signature.streaming:
         source, length = rechunked(chunked.decode(request, signature, secret)), None
-    elif len(signature.payload) == 64:
+    elif signature.covers_body:
         source = chunked.checked(request.stream(), signature.payload)
     else:
         return request
@@ -64,7 +68,7 @@ def reading(request: HttpRequest, source: AsyncIterator[bytes], length: int | No
         request.method,
         request.target,
         request.headers,
-        CheckedBody(all_but_the_last_at_once(source), request.body.trailers),
+        CheckedBody(all_but_the_last_at_once(source), request.body),
         content_length=length,
         peer=request.peer,
         peer_port=request.peer_port,

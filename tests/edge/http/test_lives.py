@@ -13,6 +13,7 @@ from stack import QUICK, Client, both_loops, descriptors, echo, get, post, resid
 
 from cloudstead.edge.http.limits import Limits
 from cloudstead.edge.http.messages import BodyBroken, HttpRequest, HttpResponse
+from cloudstead.kernel.errors import Throttled
 
 MIB = 1 << 20
 
@@ -272,6 +273,36 @@ def test_more_connections_than_allowed_are_dropped_while_all_are_busy() -> None:
             for client in (*clients, third):
                 client.close()
             await until(lambda: not server.connections)
+
+    run(main())
+
+
+def test_what_all_requests_hold_of_long_bodies_is_limited() -> None:
+    """Four clients with 300 KiB each where there is room for two and a bit: who comes too late is told, and the room is there again afterwards."""
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        try:
+            return HttpResponse(200, body=b"%d" % len(await request.read()))
+        except Throttled:
+            return HttpResponse(400, body=b"throttled")
+
+    async def main() -> None:
+        async with serving(handler, limits=Limits(bodies=700 << 10)) as (server, port):
+            clients = [await Client.connect(port) for _ in range(4)]
+            for client in clients:
+                client.send(post(b"x" * (300 << 10))[:-1])
+            await until(lambda: server.kept > 400 << 10)
+            for client in clients:
+                client.send(b"x")
+            answers = sorted([(await client.answer())[2] for client in clients])
+            assert b"throttled" in answers
+            assert b"%d" % (300 << 10) in answers
+            await until(lambda: server.kept == 0)
+            for client in clients:
+                client.close()
+            last = await Client.connect(port)
+            assert (await last.ask(post(b"x" * (300 << 10))))[0] == 200
+            last.close()
 
     run(main())
 

@@ -19,6 +19,13 @@ class Feeder(Protocol):
     def body_taken(self) -> None:
         """There is room again."""
 
+    def body_kept(self, size: int) -> None:
+        """So many bytes that were taken stay in memory until the request is answered.
+
+        Raises:
+            Throttled: there are too many of those.
+        """
+
 
 class EmptyBody:
     """The body of a request that has none."""
@@ -29,6 +36,9 @@ class EmptyBody:
     async def next(self) -> bytes:
         return b""
 
+    def keep(self, size: int) -> None:
+        """There is nothing to keep."""
+
 
 EMPTY = EmptyBody()
 
@@ -36,7 +46,7 @@ EMPTY = EmptyBody()
 class IncomingBody:
     """A body on a connection."""
 
-    __slots__ = ("_error", "_feeder", "_high_water", "_pieces", "_size", "_waiter", "complete", "continue_expected", "discarding", "received", "trailers")  # fmt: skip
+    __slots__ = ("_error", "_feeder", "_high_water", "_pieces", "_size", "_waiter", "complete", "continue_expected", "discarding", "kept", "received", "trailers")  # fmt: skip
 
     def __init__(self, feeder: Feeder, high_water: int, *, continue_expected: bool = False) -> None:
         self._feeder = feeder
@@ -49,6 +59,7 @@ class IncomingBody:
         self.continue_expected = continue_expected  # the client waits for "100 Continue" before it sends
         self.discarding = False
         self.received = 0
+        self.kept = 0  # bytes that `keep` was told of
         self.trailers: list[tuple[str, str]] = []
 
     @property
@@ -84,6 +95,10 @@ class IncomingBody:
         if not self.complete:
             self._feeder.body_taken()
         return piece
+
+    def keep(self, size: int) -> None:
+        self._feeder.body_kept(size)
+        self.kept += size
 
     # The connection's side.
 

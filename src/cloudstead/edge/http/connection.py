@@ -233,6 +233,8 @@ class Connection(Flow):
             if self.transport is not None:
                 self.transport.abort()
         finally:
+            if exchange.body is not None:
+                self._server.kept -= exchange.body.kept
             self._current = self._task = None
             if keep:
                 self._next()
@@ -374,6 +376,9 @@ class Connection(Flow):
             if not exchange.body.received and not self.transport.is_closing():
                 self.transport.write(framing.CONTINUE)
         self.deadline = self.loop.time() + self._limits.body_timeout
+
+    def body_kept(self, size: int) -> None:
+        self._server.keep(size)
 
     def body_taken(self) -> None:
         incoming = self._parser.incoming

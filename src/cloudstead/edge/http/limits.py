@@ -13,6 +13,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body_buffer: int = 256 << 10  # what is held of a body that the handler does not take yet; beyond, the client is held back
     stash: int = 64 << 10  # what is held of requests that were sent ahead (pipelined)
     discard: int = 256 << 10  # how much of a body that nobody read is taken to keep the connection; beyond, it closes
+    bodies: int = 512 << 20  # what all requests of a server together may hold of bodies that are read whole
     connections: int = 10_000  # at once, per server; beyond, the oldest that is idle makes room, and if all are busy new ones are dropped
 
     idle_timeout: float = 75.0  # between two requests

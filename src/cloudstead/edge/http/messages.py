@@ -100,6 +100,14 @@ class Body(Protocol):
         """
         ...
 
+    def keep(self, size: int) -> None:
+        """Whoever reads this body says that so many bytes of it stay in memory until the request is answered.
+
+        Raises:
+            Throttled: all requests together keep too much.
+        """
+        ...
+
 
 class WholeBody:
     """A body that is all there."""
@@ -113,6 +121,9 @@ class WholeBody:
     async def next(self) -> bytes:
         data, self.data = self.data, b""
         return data
+
+    def keep(self, size: int) -> None:
+        """It is in memory already."""
 
 
 class HttpRequest:
@@ -190,6 +201,7 @@ class HttpRequest:
 
         Raises:
             BodyTooLong: there are more than `limit` bytes; when Content-Length says so, nothing is read.
+            Throttled: all requests together hold too much. Bodies that come in one piece do not count.
             BodyBroken
         """
         if self._whole is None:
@@ -199,6 +211,7 @@ class HttpRequest:
             if first:
                 pieces, size = [first], len(first)
                 while size <= limit and (piece := await self.body.next()):
+                    self.body.keep(len(piece))
                     pieces.append(piece)
                     size += len(piece)
                 if size > limit:

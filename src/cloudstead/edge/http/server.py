@@ -15,6 +15,7 @@ from pathlib import Path
 from cloudstead.edge.http.connection import Connection
 from cloudstead.edge.http.limits import Limits
 from cloudstead.edge.http.messages import Handler
+from cloudstead.kernel.errors import Throttled
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Server:
         self.limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self.draining = False
+        self.kept = 0  # bytes of bodies that are held whole
         self.connections: dict[Connection, None] = {}  # the oldest first
         self._listeners: list[asyncio.Server] = []  # an unreferenced listener would close
         self._sockets: list[Path] = []
@@ -134,6 +136,16 @@ class Server:
         self.connections.pop(connection, None)
         if not self.connections and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+    def keep(self, size: int) -> None:
+        """Count what a request holds of its body; its connection takes it off again.
+
+        Raises:
+            Throttled
+        """
+        if self.kept + size > self.limits.bodies:
+            raise Throttled("Too many large requests at once. Please try again.")
+        self.kept += size
 
     def outlive(self, task: asyncio.Task[None]) -> None:
         """Hold on to a task whose connection is gone until it has ended."""

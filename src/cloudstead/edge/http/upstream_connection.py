@@ -282,6 +282,9 @@ class UpstreamConnection(Flow):
     def body_wanted(self) -> None:
         pass
 
+    def body_kept(self, size: int) -> None:
+        pass
+
     def body_taken(self) -> None:
         if self._body is not None and not self._body.full:
             self.release()
