@@ -140,9 +140,11 @@ class Companion:
         except OperationNotFoundError as error:  # nor has AWS
             code = "UnknownOperationException" if "HTTP_X_AMZ_TARGET" in environ else "InvalidAction"
             return _error(environ, start_response, 400, code, f"Could not find operation {error}")
-        except Exception:
+        except Exception as error:
+            # moto trips over what it was not written for, such as a parameter that is missing: it cannot do this call.
             log.exception("%s %s %s failed", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"), environ.get("HTTP_X_AMZ_TARGET", ""))
-            return _error(environ, start_response, 500, "InternalFailure", "The companion failed; the reason is in the log.")
+            sentence = f"moto, which answers for this service, cannot deal with this call ({type(error).__name__}); the log has more."
+            return _error(environ, start_response, 501, "NotImplemented", sentence)
 
     @staticmethod
     def _watched(environ: Environ, start_response: StartResponse) -> StartResponse:

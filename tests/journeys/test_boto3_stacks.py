@@ -89,3 +89,10 @@ def test_attributes_of_a_queue_are_written_as_sqs_writes_them(cloud: CloudThread
     assert attributes["RedrivePolicy"] == policy
     assert attributes["CreatedTimestamp"].isdigit()
     assert sqs.create_queue(QueueName="alive", Attributes={"RedrivePolicy": policy})["QueueUrl"] == url
+
+
+def test_what_moto_trips_over_is_told_as_not_available(cloud: CloudThread) -> None:
+    with pytest.raises(ClientError) as refusal:
+        cloud.client("rds").describe_option_groups()  # moto 5.2 raises KeyError when no name is given
+    assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+    assert refusal.value.response["Error"]["Code"] == "NotImplemented"
