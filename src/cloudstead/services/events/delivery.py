@@ -25,7 +25,7 @@ from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.ids import hex_digits
 from cloudstead.kernel.reconcile import Backoff, Controller
 from cloudstead.kernel.store import Key
-from cloudstead.services.events import outward
+from cloudstead.services.events import acting
 from cloudstead.services.events.envelope import opened
 from cloudstead.services.events.failures import Undelivered, understood
 from cloudstead.services.events.model import DELIVERIES, RULES, TARGETS, Delivery, Rule, Target
@@ -135,9 +135,9 @@ class Deliveries:
 
     async def _deliver(self, row: Delivery, target: Target, rule: Rule) -> None:
         arn = Arn.parse(target.arn)
-        here = self._cloud.service_context(outward.PRINCIPAL, rule.account, rule.region)
+        here = self._cloud.service_context(acting.PRINCIPAL, rule.account, rule.region)
         if target.role is not None:
-            here = await outward.as_role(here, target.role, row.id)
+            here = await acting.as_role(here, target.role, row.id)
         event = opened(row.event)
         text = payload(target, rule.arn(), event, row.accepted)
         there = here.replace(account=arn.account or rule.account, region=arn.region or rule.region)
@@ -158,7 +158,7 @@ class Deliveries:
         if exhausted:
             attributes["EXHAUSTED_RETRY_CONDITION"] = exhausted
         queue = Arn.parse(target.dead_letter)
-        ctx = self._cloud.service_context(outward.PRINCIPAL, queue.account, queue.region)
+        ctx = self._cloud.service_context(acting.PRINCIPAL, queue.account, queue.region)
         try:
             told = {name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()}
             await send_message(ctx, queue, row.event.decode(), MessageAttributes=told)

@@ -15,7 +15,7 @@ import msgspec
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.arn import Arn
 from cloudstead.kernel.context import Context
-from cloudstead.services.events import outward
+from cloudstead.kernel.named_calls import call_named
 from cloudstead.services.events.arns import bus_arn, policy_of
 from cloudstead.services.events.envelope import Envelope
 from cloudstead.services.events.failures import Undelivered
@@ -100,11 +100,11 @@ def _fifo(target: Target) -> dict[str, str]:
 async def send_message(ctx: Context, arn: Arn, body: str, **more: object) -> None:
     """Put a message into a queue of SQS."""
     parameters = {"QueueUrl": f"{ctx.cloud.endpoint}/{arn.account}/{arn.resource}", "MessageBody": body, **more}
-    await outward.call(ctx, "sqs", "SendMessage", parameters, resource=str(arn))
+    await call_named(ctx, "sqs", "SendMessage", parameters, resource=str(arn))
 
 
 async def to_topic(call: Invocation) -> None:
-    await outward.call(call.ctx, "sns", "Publish", {"TopicArn": str(call.arn), "Message": call.payload}, resource=str(call.arn))
+    await call_named(call.ctx, "sns", "Publish", {"TopicArn": str(call.arn), "Message": call.payload}, resource=str(call.arn))
 
 
 async def to_stream(call: Invocation) -> None:
@@ -115,18 +115,18 @@ async def to_stream(call: Invocation) -> None:
         if found is not MISSING:
             key = found if isinstance(found, str) else msgspec.json.encode(found).decode()
     parameters = {"StreamName": call.arn.name, "Data": call.payload.encode(), "PartitionKey": key[:256] or call.event.id}
-    await outward.call(call.ctx, "kinesis", "PutRecord", parameters, resource=str(call.arn))
+    await call_named(call.ctx, "kinesis", "PutRecord", parameters, resource=str(call.arn))
 
 
 async def to_delivery_stream(call: Invocation) -> None:
     parameters = {"DeliveryStreamName": call.arn.name, "Record": {"Data": call.payload.encode()}}
-    await outward.call(call.ctx, "firehose", "PutRecord", parameters, resource=str(call.arn))
+    await call_named(call.ctx, "firehose", "PutRecord", parameters, resource=str(call.arn))
 
 
 async def to_state_machine(call: Invocation) -> None:
     """The name makes a second attempt harmless."""
     parameters = {"stateMachineArn": str(call.arn), "name": f"{call.event.id}_{call.id}"[:80], "input": call.payload}
-    await outward.call(call.ctx, "states", "StartExecution", parameters, resource=str(call.arn))
+    await call_named(call.ctx, "states", "StartExecution", parameters, resource=str(call.arn))
 
 
 async def to_bus(call: Invocation) -> None:

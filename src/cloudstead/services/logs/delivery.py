@@ -24,9 +24,9 @@ import msgspec
 from cloudstead.kernel.arn import Arn
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.ids import hex_digits
+from cloudstead.kernel.named_calls import call_named
 from cloudstead.kernel.store import Key as RowKey
 from cloudstead.kernel.store import Transaction
-from cloudstead.services.logs import outward
 from cloudstead.services.logs.archive import Archive
 from cloudstead.services.logs.filterpattern import Pattern, compile_pattern
 from cloudstead.services.logs.filterpattern.delimited import DelimitedPattern
@@ -110,13 +110,13 @@ async def send(ctx: Context, destination: str, data: bytes, partition_key: str) 
     there = ctx.replace(account=arn.account, region=arn.region)
     if arn.service == "lambda":
         body = msgspec.json.encode({"awslogs": {"data": base64.b64encode(data).decode("ascii")}})
-        await outward.call(there, "lambda", "Invoke", {"FunctionName": str(arn), "InvocationType": "Event", "Payload": body})
+        await call_named(there, "lambda", "Invoke", {"FunctionName": str(arn), "InvocationType": "Event", "Payload": body})
     elif arn.service == "kinesis":
         name = arn.resource.removeprefix("stream/")
-        await outward.call(there, "kinesis", "PutRecord", {"StreamName": name, "Data": data, "PartitionKey": partition_key})
+        await call_named(there, "kinesis", "PutRecord", {"StreamName": name, "Data": data, "PartitionKey": partition_key})
     elif arn.service == "firehose":
         name = arn.resource.removeprefix("deliverystream/")
-        await outward.call(there, "firehose", "PutRecord", {"DeliveryStreamName": name, "Record": {"Data": data}})
+        await call_named(there, "firehose", "PutRecord", {"DeliveryStreamName": name, "Record": {"Data": data}})
     else:
         raise LookupError(destination)
 
@@ -126,7 +126,7 @@ async def probe(ctx: Context, destination: str) -> None:
     arn = Arn.parse(target(ctx, destination))
     if arn.service == "lambda":
         there = ctx.replace(account=arn.account, region=arn.region)
-        await outward.call(there, "lambda", "Invoke", {"FunctionName": str(arn), "InvocationType": "DryRun", "Payload": b"{}"})
+        await call_named(there, "lambda", "Invoke", {"FunctionName": str(arn), "InvocationType": "DryRun", "Payload": b"{}"})
     else:
         await send(ctx, destination, control_message(ctx), hex_digits(32))
 

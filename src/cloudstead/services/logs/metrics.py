@@ -17,8 +17,8 @@ import msgspec
 
 from cloudstead.kernel.clock import Timer
 from cloudstead.kernel.context import Cloud
+from cloudstead.kernel.named_calls import call_named
 from cloudstead.kernel.store import Key as RowKey
-from cloudstead.services.logs import outward
 from cloudstead.services.logs.delivery import PRINCIPAL
 from cloudstead.services.logs.filterpattern import Pattern, compile_pattern
 from cloudstead.services.logs.filterpattern.document import decode, read_selector
@@ -194,7 +194,7 @@ class Metrics:
             for at in range(0, len(metric_data), 500):
                 part = metric_data[at : at + 500]
                 try:
-                    await outward.call(ctx, "cloudwatch", "PutMetricData", {"Namespace": namespace, "MetricData": part})
+                    await call_named(ctx, "cloudwatch", "PutMetricData", {"Namespace": namespace, "MetricData": part})
                 except Exception as error:  # a CloudWatch that is away costs the values, not the service
                     log.warning("Metrics of %s could not be published: %r", namespace, error)
 

@@ -1,39 +1,11 @@
-"""Calling services whose API this one does not know: natively where they are written here, else through the companion."""
+"""Acting in the name of a role, as targets ask for it."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
-from typing import Any
-
-import msgspec
-
 from cloudstead.kernel.context import Context
-from cloudstead.kernel.errors import NotImplementedHere
 from cloudstead.kernel.identity import Identity
 
 PRINCIPAL = "events.amazonaws.com"
-
-
-async def call(ctx: Context, service: str, operation: str, parameters: Mapping[str, Any], *, resource: str = "*") -> None:
-    """One operation, with botocore's names of its parameters; what it answers is not looked at.
-
-    Args:
-        resource: the ARN for which a role in whose name we act needs the permission. Natively written services ask themselves.
-
-    Raises:
-        ServiceError: and whatever else keeps the call from succeeding.
-    """
-    if service in ctx.cloud.registry.services:
-        api = importlib.import_module(f"cloudstead.services.{service}.api")
-        request = msgspec.convert(dict(parameters), getattr(api, f"{operation}Request"), builtin_types=(bytes,))
-        await ctx.call(request)
-        return
-    if ctx.cloud.companion is None:
-        raise NotImplementedHere(f"{service} is not available.")
-    if not ctx.identity.is_service:
-        ctx.require(f"{service}:{operation}", resource)
-    await ctx.cloud.companion.call(ctx, service, operation, parameters)
 
 
 async def as_role(ctx: Context, role: str, session: str) -> Context:
