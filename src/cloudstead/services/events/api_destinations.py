@@ -13,6 +13,7 @@ from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
 from cloudstead.services.events import api, arns, buses, connections
 from cloudstead.services.events.buses import PAGE
+from cloudstead.services.events.controller import part
 from cloudstead.services.events.model import API_DESTINATIONS, ApiDestination
 
 DEFAULT_RATE = 300  # calls a second
@@ -113,6 +114,7 @@ async def delete_api_destination(ctx: Context, request: api.DeleteApiDestination
     row = require(ctx, request.name, "delete")
     with ctx.transaction() as tx:
         tx.delete(API_DESTINATIONS, API_DESTINATIONS.key(row))
+    part(ctx).http.forget_destination(row)
     return api.DeleteApiDestinationResponse()
 
 

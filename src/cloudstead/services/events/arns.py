@@ -120,8 +120,7 @@ def _merged(documents: tuple[str, ...]) -> str:
 
 def rule_conditions(ctx: Context, request: Any) -> Mapping[str, ConditionValue]:
     """events:source, events:detail-type and events:detail.userIdentity.principalId are the literals of the pattern."""
-    found = _request_tags(request)
-    found["events:creatorAccount"] = ctx.account
+    found: dict[str, ConditionValue] = {"events:creatorAccount": ctx.account}
     pattern = getattr(request, "event_pattern", None)
     if pattern:
         try:
@@ -143,14 +142,6 @@ def creator(ctx: Context, request: Any) -> Mapping[str, ConditionValue]:
 
 def target_conditions(ctx: Context, request: Any) -> Mapping[str, ConditionValue]:
     return {**creator(ctx, request), "events:TargetArn": [target.arn for target in request.targets]}
-
-
-def request_tags(ctx: Context, request: Any) -> Mapping[str, ConditionValue]:
-    return _request_tags(request)
-
-
-def _request_tags(request: Any) -> dict[str, ConditionValue]:
-    return {f"aws:RequestTag/{tag.key}": tag.value for tag in getattr(request, "tags", None) or ()}
 
 
 def rule_tags(ctx: Context, request: Any) -> Mapping[str, str]:

@@ -99,7 +99,7 @@ def _check_config(request: api.CreateEventBusRequest | api.UpdateEventBusRequest
         refuse("Logging of event buses")
 
 
-@operation(resource=arns.bus, conditions=arns.request_tags)
+@operation(resource=arns.bus)
 async def create_event_bus(ctx: Context, request: api.CreateEventBusRequest) -> api.CreateEventBusResponse:
     if request.event_source_name is not None:
         raise api.ResourceNotFoundException(f"Event source {request.event_source_name} does not exist.")

@@ -67,6 +67,10 @@ class Http:
         if at > now:
             await self._clock.sleep(at - now)
 
+    def forget_destination(self, destination: ApiDestination) -> None:
+        """It is deleted."""
+        self._free_at.pop(destination.uid, None)
+
     async def authorization(self, connection: Connection, now: float) -> dict[str, str]:
         """The headers with which a connection signs in.
 

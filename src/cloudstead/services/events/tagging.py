@@ -50,7 +50,7 @@ def _write(ctx: Context, row: Rule | EventBus, wanted: dict[str, str]) -> None:
         tx.update(RULES, row, tags=wanted)
 
 
-@operation(resource=arns.tagged, conditions=arns.request_tags, resource_tags=_tags_of)
+@operation(resource=arns.tagged, resource_tags=_tags_of)
 async def tag_resource(ctx: Context, request: api.TagResourceRequest) -> api.TagResourceResponse:
     row = _bearer(ctx, request.resource_arn)
     _write(ctx, row, tags.merge(row.tags, tags.from_list(request.tags, TAG_RULES), TAG_RULES))
