@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from iam_calls import refused
 
-from cloudstead.services.iam import qr, totp
+from cloudstead.services.iam import totp
 from support import CloudThread
 
 
@@ -200,24 +199,6 @@ def test_devices_are_listed_page_by_page(iam: Any) -> None:
     pages = list(iam.get_paginator("list_virtual_mfa_devices").paginate(PaginationConfig={"PageSize": 2}))
     assert [len(page["VirtualMFADevices"]) for page in pages] == [2, 2, 1]
     assert len({one["SerialNumber"] for page in pages for one in page["VirtualMFADevices"]}) == 5
-
-
-@pytest.mark.parametrize(
-    ("text", "digest"),
-    [
-        ("hello", "214bacc24341204135582eb686d40664a7e538c04955d53ac77933bab5700d9c"),
-        ("otpauth://totp/x?secret=" + "A" * 64, "6b5d004b0fb98333d9a26e2c7216c64e5186ff2bce5390b3b0bae2ae5a6d1ec6"),
-        ("x" * 271, "9b6915b910d6c3eea637fba3e325f4f919a465d84073b7963813a02cece25ffb"),
-    ],
-)
-def test_qr_codes_are_those_that_a_reader_has_read(text: str, digest: str) -> None:
-    """The digests are of codes that ZXing read back as the text; versions 1, 5 and 10."""
-    assert hashlib.sha256(repr(qr.modules(text)).encode()).hexdigest() == digest
-
-
-def test_a_text_too_long_for_a_qr_code_is_refused() -> None:
-    with pytest.raises(ValueError, match="272 bytes"):
-        qr.modules("x" * 272)
 
 
 # ---- SSH keys and certificates
