@@ -20,6 +20,8 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from cloudstead import datadir
+from cloudstead.kernel import identity as identities
+from cloudstead.kernel.sessions import Sessions
 from support import ACCOUNT, CloudThread
 
 BODY = urlencode({"Action": "GetCallerIdentity", "Version": "2011-06-15"})
@@ -103,6 +105,20 @@ def test_a_deleted_user_is_not_root_where_policies_are_enforced_without_strict(t
 
 def test_an_unknown_key_is_refused(strict: CloudThread) -> None:
     assert refused(strict, signed(strict, Credentials("AKIAIOSFODNN7EXAMPLE", "x"))) == (403, "InvalidClientTokenId")
+
+
+def test_a_session_that_is_over_is_refused(strict: CloudThread, root: Credentials) -> None:
+    now = time.time()
+    for expires, code in ((now - 1, "ExpiredToken"), (now + 60, "")):
+        session = Sessions.of(strict.running.cloud).issue(identities.root(ACCOUNT), expires)
+        credentials = Credentials(session.access_key_id, session.secret_access_key, session.session_token)
+        request = signed(strict, credentials)
+        assert refused(strict, request) == (403 if code else 200, code)
+
+
+def test_a_long_term_key_has_no_token(strict: CloudThread, root: Credentials) -> None:
+    with_token = Credentials(root.access_key, root.secret_key, "a token")
+    assert refused(strict, signed(strict, with_token)) == (403, "InvalidClientTokenId")
 
 
 def test_a_wrong_secret_is_refused(strict: CloudThread, root: Credentials) -> None:

@@ -1,7 +1,7 @@
 """How a service says what it can do: the `@operation` decorator and the registry that both HTTP calls and `ctx.call` go through.
 
 Every operation declares the resources that an IAM policy can name for it. An operation that works on no single resource says `resource="*"`,
-as AWS's service authorization reference does. A test refuses operations that declare nothing.
+as AWS's service authorization reference does. A test knows by name the operations that need no permission or no identity.
 """
 
 from __future__ import annotations
