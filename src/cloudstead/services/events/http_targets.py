@@ -45,7 +45,7 @@ class Http:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._threads: ThreadPoolExecutor | None = None
-        self._tokens: dict[str, tuple[str, float]] = {}  # secret's uid -> Authorization, until when
+        self._tokens: dict[str, tuple[str, float, Mapping[str, Any]]] = {}  # secret's uid -> Authorization, until when, got with what
         self._free_at: dict[str, float] = {}  # destination -> when the next call may begin
 
     def stop(self) -> None:
@@ -85,9 +85,11 @@ class Http:
         if connection.authorization == "API_KEY":
             key = given["ApiKeyAuthParameters"]
             return {key["ApiKeyName"]: key["ApiKeyValue"]}
+        oauth = given["OAuthParameters"]
         known = self._tokens.get(connection.secret_uid)
-        if known is None or known[1] <= now:
-            known = self._tokens[connection.secret_uid] = await self._token(given["OAuthParameters"], now)
+        # The connection may have been changed while a token was on its way: one that was got with other secrets is not its own.
+        if known is None or known[1] <= now or known[2] != oauth:
+            known = self._tokens[connection.secret_uid] = (*await self._token(oauth, now), oauth)
         return {"Authorization": known[0]}
 
     def forget(self, connection: Connection) -> None:
