@@ -59,6 +59,18 @@ def test_a_bus_is_made_described_changed_and_deleted(events: Any) -> None:
     refused("ResourceNotFoundException", "Event bus life does not exist.", events.describe_event_bus, Name="life")
 
 
+def test_a_bus_tells_that_it_does_not_log(events: Any) -> None:
+    off = {"IncludeDetail": "NONE", "Level": "OFF"}
+    assert events.create_event_bus(Name="quiet", LogConfig=off)["LogConfig"] == off
+    events.update_event_bus(Name="quiet", Description="still")
+    assert events.describe_event_bus(Name="quiet")["LogConfig"] == off
+    assert events.update_event_bus(Name="quiet", LogConfig={"Level": "OFF"})["LogConfig"] == {"Level": "OFF"}
+    assert events.describe_event_bus(Name="quiet")["LogConfig"] == {"Level": "OFF"}
+    assert "LogConfig" not in events.describe_event_bus()
+    refused("ValidationException", "Logging of event buses", events.update_event_bus, Name="quiet", LogConfig={"Level": "INFO"})
+    events.delete_event_bus(Name="quiet")
+
+
 def test_what_a_bus_cannot_be_is_refused(events: Any) -> None:
     refused("ResourceAlreadyExistsException", "Event bus default already exists.", events.create_event_bus, Name="default")
     refused("ValidationException", "Cannot delete event bus default.", events.delete_event_bus, Name="default")

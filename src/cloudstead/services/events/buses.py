@@ -119,26 +119,46 @@ async def create_event_bus(ctx: Context, request: api.CreateEventBusRequest) -> 
         modified=now,
         description=request.description or None,
         dead_letter=check_dead_letter(request.dead_letter_config),
+        log=_log_given(request.log_config),
         tags=tags.merge({}, tags.from_list(request.tags, TAG_RULES), TAG_RULES),
     )
     with ctx.transaction() as tx:
         tx.insert(BUSES, row)
-    return api.CreateEventBusResponse(event_bus_arn=row.arn(), description=row.description, dead_letter_config=_dead_letter(row))
+    return api.CreateEventBusResponse(
+        event_bus_arn=row.arn(), description=row.description, dead_letter_config=_dead_letter(row), log_config=_log_config(row)
+    )
 
 
 def _dead_letter(row: EventBus) -> api.DeadLetterConfig | None:
     return None if row.dead_letter is None else api.DeadLetterConfig(arn=row.dead_letter)
 
 
+def _log_given(config: api.LogConfig | None) -> tuple[str | None, str | None] | None:
+    return None if config is None else (config.level, config.include_detail)
+
+
+def _log_config(row: EventBus) -> api.LogConfig | None:
+    if row.log is None:
+        return None
+    level, detail = row.log
+    return api.LogConfig(level=level, include_detail=detail)  # type: ignore[arg-type]  # as they were given
+
+
 @operation(resource=arns.bus, resource_tags=arns.bus_tags)
 async def update_event_bus(ctx: Context, request: api.UpdateEventBusRequest) -> api.UpdateEventBusResponse:
-    """Change description and dead-letter queue; what is not given stays."""
+    """Change description, dead-letter queue and logging; what is not given stays."""
     _check_config(request)
     row = named(ctx, request.name)
     dead_letter = check_dead_letter(request.dead_letter_config) if request.dead_letter_config is not None else row.dead_letter
     description = row.description if request.description is None else request.description or None
-    row = change(ctx, row, description=description, dead_letter=dead_letter)
-    return api.UpdateEventBusResponse(arn=row.arn(), name=row.name, description=row.description, dead_letter_config=_dead_letter(row))
+    row = change(ctx, row, description=description, dead_letter=dead_letter, log=_log_given(request.log_config) or row.log)
+    return api.UpdateEventBusResponse(
+        arn=row.arn(),
+        name=row.name,
+        description=row.description,
+        dead_letter_config=_dead_letter(row),
+        log_config=_log_config(row),
+    )
 
 
 def change(ctx: Context, row: EventBus, **changes: object) -> EventBus:
@@ -172,6 +192,7 @@ async def describe_event_bus(ctx: Context, request: api.DescribeEventBusRequest)
         description=row.description,
         policy=row.policy,
         dead_letter_config=_dead_letter(row),
+        log_config=_log_config(row),
         creation_time=row.created or None,
         last_modified_time=row.modified or None,
     )

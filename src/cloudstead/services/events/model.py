@@ -38,6 +38,7 @@ class EventBus(Row, frozen=True, kw_only=True):
     description: str | None = None
     policy: str | None = None  # a policy document
     dead_letter: str | None = None  # the ARN of a queue
+    log: tuple[str | None, str | None] | None = None  # level and detail as they were given; nothing is logged yet
     tags: dict[str, str] = {}
 
     def arn(self) -> str:
