@@ -22,6 +22,9 @@ from cloudstead import datadir, runfile
 
 START_LIMIT = 60.0  # seconds
 
+# Where this variable is set, every start would compile all modules again, and that would be measured.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
 
 @dataclass
 class Peer:
@@ -53,7 +56,7 @@ def cloudstead(data: Path) -> Peer:
     log = data.parent / "daemon.log"
     began = time.perf_counter()
     with log.open("wb") as errors:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, env=ENVIRONMENT)
     while True:
         run = runfile.read(data)
         if run is not None and answers(f"{run.endpoint}/_cloudstead/health"):
@@ -83,7 +86,7 @@ def ministack(program: str | None) -> Peer | None:
 
 def _foreign(name: str, command: list[str], port: int, healthy: str, settings: dict[str, str]) -> Peer:
     began = time.perf_counter()
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | settings
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"} | settings
     nowhere = subprocess.DEVNULL
     process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment)
     while not answers(f"http://127.0.0.1:{port}{healthy}"):
