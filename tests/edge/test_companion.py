@@ -320,6 +320,14 @@ def test_what_moto_lacks_is_501_and_names_the_operation(edge: Edge) -> None:
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
 
 
+def test_without_moto_its_services_are_501_and_say_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudstead.edge.companion.proxy.find_spec", lambda name: None)
+    proxy = CompanionProxy(FakeCloud(tmp_path))  # type: ignore[arg-type]
+    with pytest.raises(NotImplementedHere, match="pip install"):
+        asyncio.run(proxy.handle(HttpRequest.of("GET", "/", [("Host", "x")]), "s3", "", "us-east-1"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_answers_say_that_they_are_simulated(edge: Edge) -> None:
     headers = edge.client("ssm").describe_parameters()["ResponseMetadata"]["HTTPHeaders"]
     assert "moto" in headers["x-cloudstead-answered-by"]

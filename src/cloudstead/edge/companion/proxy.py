@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,7 +24,7 @@ from cloudstead.edge.http.messages import FileRegion, HttpRequest, HttpResponse
 from cloudstead.edge.http.upstream import Lost, NotSent, Upstream
 from cloudstead.edge.protocols.index import ServiceIndex
 from cloudstead.kernel.context import Cloud, Context
-from cloudstead.kernel.errors import ServiceError, Unavailable
+from cloudstead.kernel.errors import NotImplementedHere, ServiceError, Unavailable
 from cloudstead.kernel.identity import DEFAULT_ACCOUNT
 
 _KIND = "x-cloudstead-companion"
@@ -65,6 +66,7 @@ class CompanionProxy:
             operation: what the request calls its operation; empty for REST services, whose operations follow from method and path.
 
         Raises:
+            NotImplementedHere: moto is not installed.
             Unavailable: there is no companion, or it ended during the call. A call that nobody has taken is made again.
         """
         account = account or DEFAULT_ACCOUNT
@@ -114,6 +116,10 @@ class CompanionProxy:
         return self._actions.needs(request, service, _path(request, service), operation, form_key)
 
     async def _ask(self, request: HttpRequest, target: str, headers: list[tuple[str, str]]) -> HttpResponse:
+        if not self._installed:
+            raise NotImplementedHere(
+                "Not available: moto, which answers this service, is not installed (pip install 'cloudstead[companion]')."
+            )
         for last in (False, True):
             await self.process.ensure()
             try:
@@ -135,6 +141,10 @@ class CompanionProxy:
             return self._services.signing_name(service)
         except KeyError:
             return service
+
+    @cached_property
+    def _installed(self) -> bool:
+        return find_spec("moto") is not None  # looked for, not imported
 
     @cached_property
     def _services(self) -> ServiceIndex:
