@@ -169,3 +169,12 @@ def test_closing_writes_what_was_not_waited_for(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(main())
+
+
+def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """Whether the system tells the disk to write cannot be seen short of cutting the power; whether it is asked to, can."""
+    backend = SqliteBackend(tmp_path / "state.db")
+    for connection in (backend._writer, backend._reader):
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    backend.close()

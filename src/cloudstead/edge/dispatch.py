@@ -1,9 +1,10 @@
 """One call, from the request's bytes to the answer's.
 
-    identify → read → authenticate → parse → authorise → handle → settle → serialise
+    identify → admit → read → authenticate → parse → authorise → handle → serialise → settle
 
 Each step is a line of `_native`. What any of them raises as a ServiceError becomes that protocol's error; anything else is a bug of ours: it is
-logged with the request id under which the client is shown InternalFailure. No answer leaves before everything that it could have seen is on disk.
+logged with the request id under which the client is shown InternalFailure. No answer, be it an error, leaves before everything that it could have seen
+is on disk.
 """
 
 from __future__ import annotations
