@@ -22,6 +22,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     access_key_id: str = ""
     principal_arn: str = ""  # whose policies count: the user's or the role's IAM ARN; the same as arn for a user
+    principal_id: str = ""  # the id of that user where user_id is not it: a federated user's
     session_policies: tuple[str, ...] = ()  # passed to AssumeRole or GetFederationToken: JSON documents, and ARNs of managed policies
     session_tags: tuple[tuple[str, str], ...] = ()
     transitive_tags: tuple[str, ...] = ()  # the keys of those that are handed on when this session assumes a role

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 from strict_world import HOME, World, allow, document
 
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.kernel.sessions import AUTHORIZATION_MESSAGE, Sessions
+from cloudstead.services.iam.model import USERS
 from support import CloudThread
 
 
@@ -44,6 +46,26 @@ def test_a_session_token_carries_the_users_own_rights(world: World) -> None:
     assert world.client(session, "iam").get_context_keys_for_custom_policy(**simulate)["ContextKeyNames"] == []
     refused(world.client(session).get_session_token, "AccessDenied")
     refused(world.client(session).get_federation_token, "AccessDenied", Name="other")
+
+
+def test_sessions_stay_with_the_user_whatever_its_name_is(world: World) -> None:
+    user = world.user("before", allow(["events:ListRules", "sts:GetFederationToken"]))
+    own = user.get_session_token()["Credentials"]
+    federated = user.get_federation_token(Name="sue", Policy=document(allow()))["Credentials"]
+    world.client(service="iam").update_user(UserName="before", NewUserName="after", NewPath="/there/")
+    for session in (own, federated):
+        world.client(session, "events").list_rules()
+    assert world.client(own).get_caller_identity()["Arn"] == f"arn:aws:iam::{HOME}:user/there/after"
+    assert world.client(federated).get_caller_identity()["Arn"] == f"arn:aws:sts::{HOME}:federated-user/sue"
+
+
+def test_sessions_are_worth_nothing_to_another_user_of_that_name(world: World) -> None:
+    user = world.user("twice", allow(["events:ListRules", "sts:GetFederationToken"]))
+    sessions = [user.get_session_token()["Credentials"], user.get_federation_token(Name="sue", Policy=document(allow()))["Credentials"]]
+    row = world.store.table(USERS).get((HOME, "twice"))
+    world.put(USERS, replace(row, user_id="AIDAOTHER"))
+    for session in sessions:
+        refused(world.client(session, "events").list_rules, "AccessDeniedException")
 
 
 def test_roots_sessions_last_an_hour(world: World) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel import ids
@@ -84,6 +85,7 @@ class Keys:
         if session_token:
             temporary = self._sessions.find(access_key_id, session_token)
             if temporary is not None:
+                temporary = self._of_renamed(temporary)
                 if len(self._subjects) >= _REMEMBERED:
                     self._subjects.clear()
                 self._subjects[access_key_id] = temporary.identity
@@ -106,6 +108,17 @@ class Keys:
             self._known.clear()
         self._known[access_key_id] = (key, user, credential)
         return credential
+
+    def _of_renamed(self, temporary: Credential) -> Credential:
+        """A user's session is the user's by its id: it goes on under the new ARN when the user gets another name or path."""
+        identity = temporary.identity
+        if identity.kind not in ("user", "federated-user"):
+            return temporary
+        user = self._users.find("by_id", (identity.account, identity.principal_id or identity.user_id))
+        if user is None or user.arn == identity.principal_arn:
+            return temporary
+        arn = user.arn if identity.kind == "user" else identity.arn
+        return replace(temporary, identity=replace(identity, arn=arn, principal_arn=user.arn))
 
     def used(self, access_key_id: str, service: str, region: str) -> None:
         """Note a use in memory; a row is written when the last one is old, so that a busy key costs a write a quarter of an hour."""
@@ -244,7 +257,7 @@ class Policies:
         return Source(policy, arn.rpartition("/")[2], "aws-managed" if f"::{aws_managed.ACCOUNT}:" in arn else "user-managed")
 
     def _gathered(self, identity: Identity) -> Gathered:
-        key = f"{identity.kind} {identity.principal_arn} {identity.user_id.partition(':')[0]}"
+        key = f"{identity.kind} {identity.principal_arn} {identity.principal_id or identity.user_id.partition(':')[0]}"
         known = self._known.get(key)
         if known is not None and self._holds(known, identity):
             return known
@@ -319,7 +332,7 @@ def _readable(text: str) -> Policy | None:
 
 def _is(owner: User | Role, identity: Identity) -> bool:
     if isinstance(owner, User):
-        return identity.kind == "federated-user" or identity.user_id == owner.user_id
+        return (identity.principal_id or identity.user_id) == owner.user_id
     return identity.user_id.partition(":")[0] == owner.role_id
 
 

@@ -40,6 +40,7 @@ async def get_federation_token(ctx: Context, request: api.GetFederationTokenRequ
         user_id=f"{caller.account}:{request.name}",
         kind="federated-user",
         principal_arn=caller.principal_arn,
+        principal_id=caller.user_id,
         session_policies=policies,
         session_tags=tuple(tags.values.items()),
         issued_at=ctx.now(),
