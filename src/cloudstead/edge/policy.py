@@ -16,7 +16,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from cloudstead.edge.call_context import CallContext
 from cloudstead.kernel.context import Context
-from cloudstead.kernel.errors import AccessDenied
+from cloudstead.kernel.errors import AccessDenied, CommonError, InvalidToken
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.operations import ConditionValue, Operation
 from cloudstead.kernel.policy import AuthorizationRequest, Decision, Policy, PolicySet, Principal, Source, evaluate, parse
@@ -32,6 +32,12 @@ _ENCODING_SERVICES: Final = frozenset(("ec2",))  # whose denials carry the detai
 _NEEDS_A_GRANT: Final = frozenset(("lambda:InvokeFunction", "sqs:SendMessage", "sns:Publish"))
 """What a service may do to a resource of its own account only if the resource's policy says so: deliveries of events. Whatever else a service
 does in an account AWS does through service-linked roles, which we do not ask about."""
+_SESSIONS_MAY: Final = {
+    "root": frozenset(("sts:AssumeRole", "sts:GetCallerIdentity")),
+    "user": frozenset(("sts:AssumeRole", "sts:GetCallerIdentity")),
+    "federated-user": frozenset(("sts:GetCallerIdentity",)),
+}
+"""All that the credentials of GetSessionToken and GetFederationToken may call of STS, by the kind of their caller."""
 _WARNED_AT_MOST: Final = 10_000
 
 _EXPLICIT: Final = {
@@ -78,6 +84,10 @@ class PolicyAuthorizer:
 
     def check(self, ctx: Context, operation: Operation, request: Request) -> None:
         """Judge a call before its handler runs, for each of the resources that it concerns."""
+        if self.mode != "off" and (refusal := _unfit(ctx.identity, operation)) is not None:
+            if self.mode == "enforce":
+                raise refusal
+            self._warn(ctx, operation.action, "", refusal.message)
         if self.mode == "off" or operation.public or (operation.anonymous and ctx.identity.kind == "anonymous"):
             return
         policy = None if operation.resource_policy is None else operation.resource_policy(ctx, request)
@@ -155,6 +165,22 @@ class PolicyAuthorizer:
                 self._warned.clear()
             self._warned.add(place)
             log.warning("request_id=%s would be denied: %s", ctx.request_id, sentence)
+
+
+def _unfit(identity: Identity, operation: Operation) -> CommonError | None:
+    """Why credentials of GetSessionToken or GetFederationToken are of no use for a call, whatever policies say. IAM wants a second factor of them.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_sts-comparison.html
+    """
+    may = _SESSIONS_MAY.get(identity.kind)
+    if may is None or not identity.issued_at:
+        return None
+    service, _, name = operation.action.partition(":")
+    if service == "iam" and not identity.mfa:
+        return InvalidToken("The security token included in the request is invalid.")
+    if service == "sts" and operation.action not in may and not operation.anonymous:
+        return AccessDenied(f"Cannot call {name} with session credentials")
+    return None
 
 
 def denial(identity: Identity, action: str, resource: str, decision: Decision, *, trust: bool = False) -> str:

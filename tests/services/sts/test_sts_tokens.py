@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
-from strict_world import HOME, World, allow, document
+from strict_world import HOME, World, allow, document, trust
 
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.kernel.sessions import AUTHORIZATION_MESSAGE, Sessions
@@ -38,12 +38,12 @@ def test_a_key_tells_its_account(world: World) -> None:
 
 
 def test_a_session_token_carries_the_users_own_rights(world: World) -> None:
-    simulate = {"PolicyInputList": [document(allow())]}
-    user = world.user("token", allow("iam:GetContextKeysForCustomPolicy"))
+    user = world.user("token", allow("events:ListRules"))
     session = user.get_session_token()["Credentials"]
     assert 43100 < session["Expiration"].timestamp() - time.time() <= 43200
     assert world.client(session).get_caller_identity()["Arn"] == f"arn:aws:iam::{HOME}:user/token"
-    assert world.client(session, "iam").get_context_keys_for_custom_policy(**simulate)["ContextKeyNames"] == []
+    assert world.client(session, "events").list_rules()["Rules"] == []
+    refused(world.client(session, "events").list_event_buses, "AccessDeniedException")
     refused(world.client(session).get_session_token, "AccessDenied")
     refused(world.client(session).get_federation_token, "AccessDenied", Name="other")
 
@@ -74,18 +74,35 @@ def test_roots_sessions_last_an_hour(world: World) -> None:
 
 
 def test_a_federated_user_has_the_rights_that_both_its_user_and_its_policy_have(world: World) -> None:
-    simulate = {"PolicyInputList": [document(allow())]}
-    user = world.user("federator", allow(["sts:GetFederationToken", "iam:GetContextKeysForCustomPolicy"]))
-    answer = user.get_federation_token(Name="sue", Policy=document(allow("iam:*")), DurationSeconds=900)
+    user = world.user("federator", allow(["sts:GetFederationToken", "events:ListRules"]))
+    answer = user.get_federation_token(Name="sue", Policy=document(allow("events:*")), DurationSeconds=900)
     assert answer["FederatedUser"] == {"FederatedUserId": f"{HOME}:sue", "Arn": f"arn:aws:sts::{HOME}:federated-user/sue"}
     assert world.client(answer["Credentials"]).get_caller_identity()["UserId"] == f"{HOME}:sue"
-    iam = world.client(answer["Credentials"], "iam")
-    iam.get_context_keys_for_custom_policy(**simulate)
-    refused(iam.simulate_custom_policy, "AccessDenied", ActionNames=["iam:GetUser"], **simulate)
+    events = world.client(answer["Credentials"], "events")
+    events.list_rules()
+    refused(events.list_event_buses, "AccessDeniedException")
     without = user.get_federation_token(Name="sue")["Credentials"]
-    refused(world.client(without, "iam").get_context_keys_for_custom_policy, "AccessDenied", **simulate)
-    of_root = world.client().get_federation_token(Name="sue", Policy=document(allow("iam:*")))["Credentials"]
-    world.client(of_root, "iam").get_context_keys_for_custom_policy(**simulate)
+    refused(world.client(without, "events").list_rules, "AccessDeniedException")
+    of_root = world.client().get_federation_token(Name="sue", Policy=document(allow("events:*")))["Credentials"]
+    world.client(of_root, "events").list_rules()
+
+
+def test_sessions_without_a_second_factor_reach_neither_iam_nor_most_of_sts(world: World) -> None:
+    role = {"RoleArn": world.role("reached", trust({"AWS": HOME})), "RoleSessionName": "session"}
+    user = world.user("onefactor", allow())
+    own = user.get_session_token()["Credentials"]
+    of_root = world.client().get_session_token()["Credentials"]
+    federated = user.get_federation_token(Name="sue", Policy=document(allow()))["Credentials"]
+    for session in (own, of_root, federated):
+        message = refused(world.client(session, "iam").list_users, "InvalidClientTokenId")
+        assert message == "The security token included in the request is invalid."
+        message = refused(world.client(session).get_access_key_info, "AccessDenied", AccessKeyId=world.root.access_key_id)
+        assert message == "Cannot call GetAccessKeyInfo with session credentials"
+        world.client(session).get_caller_identity()
+    refused(world.client(federated).assume_role, "AccessDenied", **role)
+    assumed = world.client(own).assume_role(**role)["Credentials"]
+    message = refused(world.client(assumed, "iam").list_users, "AccessDenied")  # roles are judged by their policies alone
+    assert "is not authorized to perform: iam:ListUsers" in message
 
 
 def test_federation_needs_a_permission(world: World) -> None:
