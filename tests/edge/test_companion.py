@@ -311,6 +311,41 @@ def test_no_client_can_name_another_account_or_reach_the_inner_calls(edge: Edge)
             urllib.request.urlopen(f"http://127.0.0.1:{edge.port}{path}")
 
 
+def test_headers_by_which_the_companion_is_told_things_do_not_come_from_clients(tmp_path: Path) -> None:
+    """Whatever their case, and with underscores too, which WSGI does not tell from hyphens."""
+    sent: list[tuple[str, str]] = []
+
+    async def forward(request: HttpRequest, *, target: str, headers: list[tuple[str, str]]) -> HttpResponse:
+        sent.extend(headers)
+        return HttpResponse()
+
+    async def nothing() -> None: ...
+
+    proxy = CompanionProxy(FakeCloud(tmp_path))  # type: ignore[arg-type]
+    proxy._upstream.forward, proxy.process.ensure = forward, nothing  # type: ignore[assignment, method-assign]
+    forged = [
+        "X-Moto-Account-Id",
+        "x_moto_account_id",
+        "X-CLOUDSTEAD-Companion",
+        "x-cloudstead_operation",
+        "X_Cloudstead_Region",
+        "Authorization",
+    ]
+    request = HttpRequest.of("POST", "/", [("Host", "x"), ("X-Kept", "1"), *((name, "forged") for name in forged)])
+    asyncio.run(proxy.handle(request, "ssm", "111111111111", "eu-west-1", "GetParameter"))
+    assert "forged" not in [value for _, value in sent]
+    told = {name.lower(): value for name, value in sent}
+    assert len(told) == len(sent)
+    assert told["x-kept"] == "1"
+    assert told["x-moto-account-id"] == "111111111111"
+    assert (told["x-cloudstead-companion"], told["x-cloudstead-operation"], told["x-cloudstead-region"]) == (
+        "proxy",
+        "GetParameter",
+        "eu-west-1",
+    )
+    assert "/eu-west-1/ssm/aws4_request" in told["authorization"]
+
+
 def test_what_moto_lacks_is_501_and_names_the_operation(edge: Edge) -> None:
     with pytest.raises(ClientError, match="CreateActivation is not available") as caught:
         edge.client("ssm").create_activation(IamRole="x")

@@ -111,6 +111,8 @@ class Identifier:
             region, service = region_of(signature.region), index.signed_as(signature.service)
         if headers.get("smithy-protocol") == "rpc-v2-cbor" and (path := _CBOR_PATH.match(request.path)):
             service = index.by_service_id.get(path["service"], service)
+            if not service:
+                raise UnknownOperation(f"There is no service {path['service']}.")
             return Target(service, "smithy-rpc-v2-cbor", region, path["operation"])
         aimed = headers.get("x-amz-target")
         if aimed is not None:

@@ -49,6 +49,8 @@ class Procedures:
             NotImplementedHere, UnknownOperation
         """
         model, name = self.model(target.service), target.operation
+        if target.protocol in ("query", "ec2") and not model.takes_forms:
+            raise UnknownOperation("The requested operation is not recognized.")
         operation = None if name in model.absent else self._cloud.registry.operations(target.service).get(name)
         if operation is None:
             if name in model.absent or name in model.operations:

@@ -107,6 +107,11 @@ class ServiceModel:
         return str(self.metadata.get("apiVersion", ""))
 
     @cached_property
+    def takes_forms(self) -> bool:
+        """Whether its operations can be called by query strings and forms, now or by clients of old."""
+        return self.metadata["protocol"] in ("query", "ec2") or "awsQueryCompatible" in self.metadata
+
+    @cached_property
     def routes(self) -> Routes:
         """Method, path and query -> operation, for the REST protocols; absent operations are found too."""
         http = {name: operation["http"] for name, operation in self.absent.items()}
