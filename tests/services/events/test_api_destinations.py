@@ -74,7 +74,9 @@ def wait(reached: Any, seconds: float = 15.0) -> None:
         time.sleep(0.02)
 
 
-def send(events: Any, name: str, auth: dict[str, Any], kind: str, url: str, *, method: str = "POST", rate: int = 300, **target: Any) -> None:
+def send(
+    events: Any, name: str, auth: dict[str, Any], kind: str, url: str, *, method: str = "POST", rate: int = 300, **target: Any
+) -> None:
     """Everything from a connection to a rule with one target, and an event."""
     connection = events.create_connection(Name=name, AuthorizationType=kind, AuthParameters=auth)["ConnectionArn"]
     wait(lambda: events.describe_connection(Name=name)["ConnectionState"] == "AUTHORIZED")
@@ -82,7 +84,9 @@ def send(events: Any, name: str, auth: dict[str, Any], kind: str, url: str, *, m
         Name=name, ConnectionArn=connection, InvocationEndpoint=url, HttpMethod=method, InvocationRateLimitPerSecond=rate
     )
     events.put_rule(Name=name, EventPattern=json.dumps({"source": [name]}))
-    events.put_targets(Rule=name, Targets=[{"Id": "t", "Arn": destination["ApiDestinationArn"], "RoleArn": "arn:aws:iam::000000000000:role/r", **target}])
+    events.put_targets(
+        Rule=name, Targets=[{"Id": "t", "Arn": destination["ApiDestinationArn"], "RoleArn": "arn:aws:iam::000000000000:role/r", **target}]
+    )
     put(events, name)
 
 
@@ -172,7 +176,10 @@ def test_secrets_are_never_shown_again(events: Any) -> None:
     auth = {
         "BasicAuthParameters": {"Username": "ann", "Password": "geheim"},
         "InvocationHttpParameters": {
-            "HeaderParameters": [{"Key": "a", "Value": "geheim", "IsValueSecret": True}, {"Key": "b", "Value": "open", "IsValueSecret": False}]
+            "HeaderParameters": [
+                {"Key": "a", "Value": "geheim", "IsValueSecret": True},
+                {"Key": "b", "Value": "open", "IsValueSecret": False},
+            ]
         },
     }
     made = events.create_connection(Name="secrets", AuthorizationType="BASIC", AuthParameters=auth)
@@ -189,7 +196,9 @@ def test_secrets_are_never_shown_again(events: Any) -> None:
 def test_connections_and_destinations_live_and_end(events: Any) -> None:
     auth = {"ApiKeyAuthParameters": {"ApiKeyName": "k", "ApiKeyValue": "v"}}
     connection = events.create_connection(Name="life", AuthorizationType="API_KEY", AuthParameters=auth)["ConnectionArn"]
-    made = events.create_api_destination(Name="life", ConnectionArn=connection, InvocationEndpoint="https://example.com/x", HttpMethod="GET")
+    made = events.create_api_destination(
+        Name="life", ConnectionArn=connection, InvocationEndpoint="https://example.com/x", HttpMethod="GET"
+    )
     assert made["ApiDestinationState"] == "ACTIVE"
     events.update_api_destination(Name="life", HttpMethod="POST", Description="two")
     described = events.describe_api_destination(Name="life")
@@ -229,7 +238,11 @@ def test_what_cannot_work_is_refused(events: Any) -> None:
     basic = {"BasicAuthParameters": {"Username": "a", "Password": "b"}}
     connection = events.create_connection(Name="good", AuthorizationType="API_KEY", AuthParameters=key)["ConnectionArn"]
     for call, parameters, code in (
-        (events.create_connection, {"Name": "good", "AuthorizationType": "API_KEY", "AuthParameters": key}, "ResourceAlreadyExistsException"),
+        (
+            events.create_connection,
+            {"Name": "good", "AuthorizationType": "API_KEY", "AuthParameters": key},
+            "ResourceAlreadyExistsException",
+        ),
         (events.create_connection, {"Name": "bad", "AuthorizationType": "API_KEY", "AuthParameters": basic}, "ValidationException"),
         (
             events.create_connection,

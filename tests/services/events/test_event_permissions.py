@@ -45,7 +45,12 @@ class Strict:
 
         async def write() -> None:
             with store.transaction() as tx:
-                tx.put(USERS, User(account=account, name=name, user_id=f"AIDA{name.upper()}", arn=arn, created=0, inline={"own": document(*statements)}))
+                tx.put(
+                    USERS,
+                    User(
+                        account=account, name=name, user_id=f"AIDA{name.upper()}", arn=arn, created=0, inline={"own": document(*statements)}
+                    ),
+                )
                 tx.put(ACCESS_KEYS, key)
 
         self.running.do(write)
@@ -125,11 +130,17 @@ def test_a_role_must_be_passed_must_exist_must_trust_and_must_be_allowed(strict:
     target = {"Id": "log", "Arn": arn, "RoleArn": role}
     powerless = strict.user("powerless", allow("events:*"))
     assert f"iam:PassRole on resource: {role}" in denied(powerless.put_targets, Rule="roles", Targets=[target])
-    passing = strict.user("passing", allow("events:*"), allow("iam:PassRole", role, Condition={"StringEquals": {"iam:PassedToService": "events.amazonaws.com"}}))
+    passing = strict.user(
+        "passing",
+        allow("events:*"),
+        allow("iam:PassRole", role, Condition={"StringEquals": {"iam:PassedToService": "events.amazonaws.com"}}),
+    )
     passing.put_targets(Rule="roles", Targets=[target])
     passing.put_events(Entries=[{**ENTRY, "Source": "roles", "DetailType": "refused"}])
     time.sleep(0.5)
-    iam.put_role_policy(RoleName="deliver", PolicyName="logs", PolicyDocument=document(allow(["logs:PutLogEvents", "logs:CreateLogStream"])))
+    iam.put_role_policy(
+        RoleName="deliver", PolicyName="logs", PolicyDocument=document(allow(["logs:PutLogEvents", "logs:CreateLogStream"]))
+    )
     passing.put_events(Entries=[{**ENTRY, "Source": "roles", "DetailType": "allowed"}])
     wait(lambda: arrived(strict, group))
     assert [event["detail-type"] for event in arrived(strict, group)] == ["allowed"]
