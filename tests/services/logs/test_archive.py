@@ -230,6 +230,39 @@ async def test_a_deleted_group_leaves_nothing_and_a_deleted_stream_goes_with_the
         assert not (tmp_path / "groups" / f"{GROUP:016x}").exists()
 
 
+async def test_events_on_their_way_when_their_stream_is_deleted_leave_no_trace(tmp_path: Path) -> None:
+    gone: set[int] = set()
+    async with opened(tmp_path, alive=lambda group, stream: stream not in gone) as archive:
+        await archive.append(GROUP, 1, 0, [1], [b"stays"])
+        late = asyncio.create_task(archive.append(GROUP, 2, 0, [2], [b"goes"]))
+        of_a_dead_group = asyncio.create_task(archive.append(GROUP + 1, 3, 0, [2], [b"goes"]))
+        await asyncio.sleep(0)
+        gone |= {2, 3}
+        archive.delete_stream(GROUP, 2)
+        await archive.delete_group(GROUP + 1)
+        await asyncio.gather(late, of_a_dead_group)
+        assert archive.count(GROUP, 1) == 1
+        assert archive.count(GROUP, 2) == archive.count(GROUP + 1, 3) == 0
+        assert archive.contents(GROUP).size == len(b"stays")
+        assert texts(await everything(archive)) == [b"stays"]
+        assert GROUP + 1 not in archive.index._batches
+    async with opened(tmp_path, alive=lambda group, stream: stream not in gone) as archive:
+        assert archive.contents(GROUP).size == len(b"stays")
+
+
+async def test_what_a_deleted_stream_left_in_segments_does_not_count(tmp_path: Path) -> None:
+    gone: set[int] = set()
+    async with opened(tmp_path, alive=lambda group, stream: stream not in gone) as archive:
+        await archive.append(GROUP, 1, 0, [1], [b"stays"])
+        await archive.append(GROUP, 2, 0, [2], [b"goes"])
+        await sorted_out(archive)
+        gone.add(2)
+        archive.delete_stream(GROUP, 2)
+        assert archive.contents(GROUP).size == len(b"stays")
+    async with opened(tmp_path, alive=lambda group, stream: stream not in gone) as archive:
+        assert archive.contents(GROUP).size == len(b"stays")
+
+
 async def test_a_page_holds_at_most_a_megabyte_and_so_many_events(tmp_path: Path) -> None:
     async with opened(tmp_path, rotate_bytes=32 << 20) as archive:
         for i in range(4):

@@ -58,13 +58,14 @@ class Archive:
 
     Args:
         folder: its own; made when missing.
-        alive: whether a stream of a group still exists; asked when events are sorted, so that deleted ones go.
+        alive: whether a stream of a group still exists. Events that reach the disk after their stream was deleted are not taken note of, and
+            those of deleted streams go when they are sorted.
     """
 
     def __init__(self, folder: Path, alive: Callable[[int, int], bool], rotate_bytes: int = ROTATE_BYTES) -> None:
         self.folder = folder
         self.files = Files(folder)
-        self.index = Index(folder, self.files)
+        self.index = Index(folder, self.files, alive)
         self.listeners: list[Listener] = []
         self.needed_seq: Callable[[int], int] = lambda group: LAST[1]  # the group's events after this one must stay as they are
         self._alive = alive
@@ -79,7 +80,7 @@ class Archive:
     async def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         batches = await asyncio.get_running_loop().run_in_executor(self._sorter, self._journal.open)
-        self.index.add(batches)
+        self.index.add([batch for batch in batches if self._alive(batch.group, batch.stream)])
         self._journal.start()
         self._room.set()
         self._unsorted = self._journal.numbers[:-1]
@@ -108,6 +109,7 @@ class Archive:
         await self._journal.append(group, stream, ingested, stamps, messages)
 
     def _on_disk(self, accepted: list[Accepted]) -> None:
+        accepted = [each for each in accepted if self._alive(each.batch.group, each.batch.stream)]
         self.index.add([each.batch for each in accepted])
         for listener in self.listeners:
             try:
@@ -120,6 +122,11 @@ class Archive:
         if len(self._unsorted) > MOST_UNSORTED:
             self._room.clear()
         self._sort_soon()
+
+    def count(self, group: int, stream: int) -> int:
+        """How many events a stream has: none once it is deleted."""
+        known = self.index.contents(group).streams.get(stream) if self._alive(group, stream) else None
+        return known.count if known is not None else 0
 
     # Sorting and merging.
 

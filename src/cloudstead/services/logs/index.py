@@ -12,7 +12,7 @@ A stream's counters live here and not in its row, so that accepting events write
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -48,11 +48,16 @@ class Contents(msgspec.Struct):
 
 
 class Index:
-    """The contents of all groups."""
+    """The contents of all groups.
 
-    def __init__(self, folder: Path, files: Files) -> None:
+    Args:
+        alive: whether a stream of a group still exists; what others have left in files does not count.
+    """
+
+    def __init__(self, folder: Path, files: Files, alive: Callable[[int, int], bool]) -> None:
         self._folder = folder
         self._files = files
+        self._alive = alive
         self._loaded: dict[int, Contents] = {}
         self._batches: dict[int, dict[int, list[Batch]]] = {}  # group, stream: what is in the journal
         self._journals: set[int] = set()  # with batches in here
@@ -88,7 +93,8 @@ class Index:
                 continue
             contents.segments.append(segment)
             for stream in summary.streams:
-                contents.count(stream.stream, stream.low, stream.high, stream.ingested, stream.size, stream.count)
+                if self._alive(group, stream.stream):
+                    contents.count(stream.stream, stream.low, stream.high, stream.ingested, stream.size, stream.count)
         for batches in contents.batches.values():
             for batch in batches:
                 contents.count(batch.stream, batch.low, batch.high, batch.ingested, batch.size, batch.count)

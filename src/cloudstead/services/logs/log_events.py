@@ -43,9 +43,8 @@ async def put_log_events(ctx: Context, request: api.PutLogEventsRequest) -> api.
             await part(ctx).archive.append(group.uid, stream.uid, now, stamps[start:stop], messages[start:stop])
         except OSError:
             raise api.ServiceUnavailableException("The log events could not be written to disk.") from None
-    known = part(ctx).archive.contents(group.uid).streams.get(stream.uid)
     return api.PutLogEventsResponse(
-        next_sequence_token=streams.sequence_token(known.count if known is not None else 0),
+        next_sequence_token=streams.sequence_token(part(ctx).archive.count(group.uid, stream.uid)),
         rejected_log_events_info=rejected,
         rejected_entity_info=None if request.entity is None else api.RejectedEntityInfo(error_type="UnsupportedLogGroupType"),
     )
