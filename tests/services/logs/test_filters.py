@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,19 @@ async def test_a_filter_that_never_delivered_misses_nothing_over_a_restart(tmp_p
     async with bench(tmp_path, bare=True) as b:
         await b.until(lambda: shipped(b))
         assert [event["message"] for call in shipped(b) for event in unpacked(call)["logEvents"]] == ["first"]
+
+
+async def test_a_filter_that_was_put_while_lost_events_were_on_their_way_misses_no_later_ones(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.put((b.now, "lost 1"), (b.now, "lost 2"))
+        await subscribe(b)
+        (journal,) = (b.cloud.data / "logs" / "journal").iterdir()
+    os.truncate(journal, 0)  # as if the machine had stopped before they were written
+    async with bench(tmp_path, bare=True) as b:
+        await b.put((b.now, "after 1"))
+        await b.put((b.now, "after 2"))
+        await b.until(lambda: len([event for call in shipped(b) for event in unpacked(call)["logEvents"]]) == 2)
+        assert [event["message"] for call in shipped(b) for event in unpacked(call)["logEvents"]] == ["after 1", "after 2"]
 
 
 async def test_a_group_made_again_has_nothing_of_the_filters_of_the_old_one(tmp_path: Path) -> None:

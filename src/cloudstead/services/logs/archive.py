@@ -77,9 +77,13 @@ class Archive:
         self._room = asyncio.Event()
         self._closing = False
 
-    async def start(self) -> None:
+    async def start(self, after: int = 0) -> None:
+        """
+        Args:
+            after: numbers up to here were told, perhaps for events that a crash has kept from the disk; no event gets such a number again.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        batches = await asyncio.get_running_loop().run_in_executor(self._sorter, self._journal.open)
+        batches = await asyncio.get_running_loop().run_in_executor(self._sorter, self._journal.open, after)
         self.index.add([batch for batch in batches if self._alive(batch.group, batch.stream)])
         self._journal.start()
         self._room.set()

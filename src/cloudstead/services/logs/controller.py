@@ -16,7 +16,7 @@ from cloudstead.services.logs.archive import Archive
 from cloudstead.services.logs.delivery import Deliveries
 from cloudstead.services.logs.journal import Accepted
 from cloudstead.services.logs.metrics import Metrics
-from cloudstead.services.logs.model import GROUPS, STREAMS, LogGroup
+from cloudstead.services.logs.model import CURSORS, GROUPS, STREAMS, LogGroup
 
 if TYPE_CHECKING:
     from cloudstead.services.logs.insights.pool import Queries
@@ -63,7 +63,8 @@ class Logs:
         return row is not None and row.group_uid == group
 
     async def start(self) -> None:
-        await self.archive.start()
+        # A cursor may stand at an event that was on its way to the disk when its filter was put, and never got there.
+        await self.archive.start(after=max((row.seq for row in self._cloud.store.table(CURSORS).scan()), default=0))
         self.archive.needed_seq = self.deliveries.delivered
         self.archive.listeners += [self.deliveries.accepted, self.metrics.accepted, self._tell_live]
         self.deliveries.start()

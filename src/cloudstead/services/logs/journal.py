@@ -117,8 +117,12 @@ class Journal:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="logs-journal")
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def open(self) -> list[Batch]:
-        """Read the headers of what is there, cut a torn tail, make ready to append. Returns the batches in the order in which they were accepted."""
+    def open(self, after: int = 0) -> list[Batch]:
+        """Read the headers of what is there, cut a torn tail, make ready to append. Returns the batches in the order in which they were accepted.
+
+        Args:
+            after: the next event's number is higher than this, even if the journal knows of no such number.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         batches: list[Batch] = []
         self.numbers = sorted(int(path.stem) for path in self.folder.glob("*.journal"))
@@ -132,7 +136,7 @@ class Journal:
                 _cut(path, end, keep=number != self.numbers[-1])
         if not self.numbers:
             self.numbers = [1]
-        self._seq = max([batch.last_seq + 1 for batch in batches] + [self.numbers[-1] << 32])
+        self._seq = max([batch.last_seq + 1 for batch in batches] + [self.numbers[-1] << 32, after + 1])
         self._open_file(self.numbers[-1])
         return batches
 
