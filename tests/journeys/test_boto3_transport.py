@@ -58,12 +58,26 @@ def test_a_throttled_call_is_retried_until_it_goes_through(
 def test_a_throttled_call_that_is_not_retried_shows_the_code_of_its_service(cloud: CloudThread, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "MOST_UNDER_WAY", -1)
     seen = {}
-    for service, call in (("iam", "list_users"), ("logs", "describe_log_groups")):
+    for service, call, parameters in (
+        ("iam", "list_users", {}),
+        ("logs", "describe_log_groups", {}),
+        ("s3", "list_buckets", {}),
+        ("s3", "put_object", {"Bucket": "b", "Key": "k", "Body": b"{}", "ContentType": "application/json"}),
+        ("s3", "delete_objects", {"Bucket": "b", "Delete": {"Objects": [{"Key": "k"}]}}),
+        ("lambda", "list_functions", {}),
+    ):
         with pytest.raises(ClientError) as refusal:
-            getattr(cloud.client(service), call)()
+            getattr(cloud.client(service, config=Config(retries={"total_max_attempts": 1})), call)(**parameters)
         answer = refusal.value.response
-        seen[service] = (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"])
-    assert seen == {"iam": ("Throttling", 400), "logs": ("ThrottlingException", 400)}
+        seen[call] = (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"])
+    assert seen == {
+        "list_users": ("Throttling", 400),
+        "describe_log_groups": ("ThrottlingException", 400),
+        "list_buckets": ("SlowDown", 503),
+        "put_object": ("SlowDown", 503),
+        "delete_objects": ("SlowDown", 503),
+        "list_functions": ("ThrottlingException", 400),
+    }
 
 
 # ---- connections

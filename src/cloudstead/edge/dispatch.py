@@ -23,7 +23,7 @@ from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.identify import Identifier, Target
 from cloudstead.edge.procedures import Procedures
 from cloudstead.edge.protocols import protocol
-from cloudstead.edge.sigv4_errors import as_s3_says
+from cloudstead.edge.sigv4_errors import SlowDown, as_s3_says
 from cloudstead.edge.verified import as_described, verified
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.context import Cloud, Context
@@ -107,9 +107,11 @@ class Calls:
 
     async def _answer(self, call: Call) -> HttpResponse:
         request = call.request
-        if self._under_way > MOST_UNDER_WAY:
-            raise Throttled("Rate exceeded")
         signature = parse_authorization(request)
+        if self._under_way > MOST_UNDER_WAY:
+            if request.method != "POST":  # of which forms would have to be read first
+                call.target = await self._identifier.identify(request, signature)  # each service says it in its own way
+            raise Throttled("Rate exceeded")
         call.target = target = await self._identifier.identify(request, signature)
         if target.service in self._cloud.registry.services:
             return await self._native(call, signature)
@@ -201,6 +203,8 @@ class Calls:
         if not isinstance(error, ServiceError):
             log.exception("request_id=%s %s:%s failed", call.request_id, target.service, target.operation)
             error = InternalFailure(f"An internal error occurred (request id {call.request_id}).")
+        if isinstance(error, Throttled) and target.protocol == "rest-xml" and target.service in ("", "s3"):
+            error = SlowDown()
         call.error = error.code
         model = self._procedures.model(target.service) if target.service in self._cloud.registry.services else None
         # Without a model, REST-XML is taken for S3; the errors of its other services look like those of the query protocol.

@@ -1,4 +1,4 @@
-"""What AWS answers to signatures that are wrong, where kernel.errors has no class for it: mostly S3, whose codes are its own.
+"""What AWS answers to signatures that are wrong, where kernel.errors has no class for it: mostly S3, whose codes are its own, also for throttling.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cloudstead.kernel.errors import AuthenticationError, ExpiredToken, IncompleteSignature, InvalidKey, InvalidToken, MissingAuthentication
+from cloudstead.kernel.errors import (
+    AuthenticationError,
+    ExpiredToken,
+    IncompleteSignature,
+    InvalidKey,
+    InvalidToken,
+    MissingAuthentication,
+    Throttled,
+)
 
 
 class _WithText(AuthenticationError):
@@ -146,6 +154,15 @@ class EntityTooLarge(_WithText):
 class EntityTooSmall(_WithText):
     code, json_code, status = "EntityTooSmall", "EntityTooSmall", 400
     text = "Your proposed upload is smaller than the minimum allowed size"
+
+
+class SlowDown(Throttled):
+    """What S3 calls it."""
+
+    code, json_code, status, fault = "SlowDown", "SlowDown", 503, "server"
+
+    def __init__(self, message: str = "Please reduce your request rate.") -> None:
+        super().__init__(message)
 
 
 _OF_S3: dict[type[AuthenticationError], type[_WithText]] = {
