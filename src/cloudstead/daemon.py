@@ -15,6 +15,7 @@ import signal
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -59,6 +60,7 @@ class Cloudstead:
         self.cloud: Cloud
         self.calls: Calls
         self.port = 0
+        self.hasten: Callable[[], None] = lambda: None  # once it stops: wait for no running call any longer
 
     async def start(self) -> None:
         """Open the store, start what works by itself, listen. Half-started parts are closed again when something fails."""
@@ -96,11 +98,13 @@ class Cloudstead:
         self.calls.page("/_cloudstead/status", self._status)
         server = Server(self.calls, limits=Limits(connections=connections_at_once()))
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
+        self.hasten = server.hasten
+        stack.callback(setattr, cloud, "stopping", True)
         self.port = await server.listen_tcp(settings.host, settings.port, tls=tls_context(settings) if settings.tls else None)
         cloud.endpoint = endpoint_of(settings.host, self.port, settings.tls)
 
     async def stop(self) -> None:
-        """Let running calls end, then close everything in the reverse order of its opening."""
+        """Let running calls end (until `hasten`), then close everything in the reverse order of its opening."""
         await self._stack.aclose()
 
     async def _health(self, request: HttpRequest) -> HttpResponse:
@@ -137,12 +141,18 @@ def run(settings: Settings) -> int:
 
 
 async def serve(settings: Settings, claim: runfile.Claim) -> int:
-    """Start, tell where, wait, stop."""
+    """Start, tell where, wait for a signal, stop. Who is told twice does not wait for the calls that run."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
     running = Cloudstead(settings)
+
+    def told() -> None:
+        if stopping.is_set():
+            running.hasten()
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
     try:
         await running.start()
     except Damaged as error:

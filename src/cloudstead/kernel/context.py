@@ -72,6 +72,7 @@ class Cloud:
         self.bus = bus
         self.registry = registry
         self.endpoint = endpoint  # where clients reach the edge; for URLs in answers
+        self.stopping = False  # the daemon is about to stop: answers without an end of their own are to end now
         self.authorizer: Authorizer | None = None
         self.companion: Companion | None = None
         self.parts: dict[

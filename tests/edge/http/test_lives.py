@@ -257,6 +257,26 @@ def test_draining_has_a_limit() -> None:
     run(main())
 
 
+def test_who_does_not_want_to_wait_for_running_requests_need_not() -> None:
+    async def main() -> None:
+        handler = Watched()
+        async with serving(handler) as (server, port):
+            client = await Client.connect(port)
+            client.send(get())
+            await until(lambda: handler.started == 1)
+            begin = time.monotonic()
+            stopping = asyncio.create_task(server.stop(grace=30))
+            await asyncio.sleep(0.1)
+            assert not stopping.done()
+            server.hasten()
+            await stopping
+            assert time.monotonic() - begin < 5
+            assert handler.ended == ["cancelled"]
+            client.close()
+
+    run(main())
+
+
 def test_more_connections_than_allowed_are_dropped_while_all_are_busy() -> None:
     async def main() -> None:
         handler = Watched()

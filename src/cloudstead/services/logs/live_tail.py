@@ -125,6 +125,8 @@ async def _stream(
         yield api.StartLiveTailResponseStream(session_start=start)
         while clock.monotonic() < ends:
             await clock.sleep(UPDATE_SECONDS)
+            if ctx.cloud.stopping:
+                return
             yield api.StartLiveTailResponseStream(session_update=session.update())
         raise api.SessionTimeoutException("The Live Tail session has timed out.")
     finally:
