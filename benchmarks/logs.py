@@ -17,11 +17,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from api import Peer, cloudstead, measure, moto, target
+from api import measure, target
+from peers import Peer, cloudstead, moto
 
 GROUPS, STREAMS = 10, 10
 MOTO_SHARE = 20  # moto gets one of so many events
@@ -34,11 +34,6 @@ def logs(peer: Peer, operation: str, **parameters: Any) -> bytes:
 
 def group_name(round_: int, number: int) -> str:
     return f"/benchmark/{round_}/{number % GROUPS}"
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of a process and its threads, to the nanosecond: /proc counts in hundredths of a second. The clock's number: clock_getcpuclockid(3)."""
-    return time.clock_gettime(~pid << 3 | 2)
 
 
 def prepare(peer: Peer, round_: int) -> None:
@@ -99,16 +94,13 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000, help="put in each round to Cloudstead; a twentieth to moto_server")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--callers", type=int, default=16)
-    parser.add_argument("--moto-port", type=int, default=5056)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cloudstead-benchmark-"))
     peers: list[Peer] = []
     figures: dict[str, dict[str, list[tuple[float, float]]]] = {}
     try:
-        peers += [cloudstead(folder / "data"), moto(options.moto_port)]
-        for peer in peers:
-            peer.cpu = partial(cpu_seconds, peer.process.pid)  # type: ignore[method-assign]
+        peers += [cloudstead(folder / "data"), moto()]
         for round_ in range(options.rounds + 1):  # the first warms up and is not counted
             for peer in peers:
                 events = options.events // (1 if peer.name == "cloudstead" else MOTO_SHARE) // (1 if round_ else 10)
