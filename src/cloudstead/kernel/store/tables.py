@@ -33,13 +33,21 @@ TOP = _Top()
 
 
 class Index(Generic[R]):
-    """One index of one table."""
+    """One index of one table. The entries of a unique one are put in order when a scan first asks for them: most are only ever looked up."""
 
     def __init__(self, name: str, function: Callable[[R], Indexed], unique: bool) -> None:
         self.name = name
         self.function = function
         self.owners: dict[IndexKey, Key] | None = {} if unique else None
-        self.entries: SortedList[tuple[IndexKey, Key]] = SortedList()
+        self._entries: SortedList[tuple[IndexKey, Key]] | None = None if unique else SortedList()
+
+    @property
+    def entries(self) -> SortedList[tuple[IndexKey, Key]]:
+        """The index keys with the keys of their rows, in order."""
+        if self._entries is None:
+            assert self.owners is not None
+            self._entries = SortedList(self.owners.items())
+        return self._entries
 
     def of(self, row: R | None) -> list[Any]:
         """The index keys of a row, each once."""
@@ -64,23 +72,26 @@ class Index(Generic[R]):
             return
         for entry in before:
             if entry not in after:
-                self.entries.remove((entry, key))
+                if self._entries is not None:
+                    self._entries.remove((entry, key))
                 if self.owners is not None:
                     del self.owners[entry]
         for entry in after:
             if entry not in before:
-                self.entries.add((entry, key))
+                if self._entries is not None:
+                    self._entries.add((entry, key))
                 if self.owners is not None:
                     self.owners[entry] = key
 
     def fill(self, table: str, rows: dict[Key, R]) -> None:
         """Build the whole index from rows just loaded."""
         pairs = [(entry, key) for key, row in rows.items() for entry in self.of(row)]
-        self.entries = SortedList(pairs)
-        if self.owners is not None:
-            self.owners = dict(pairs)
-            if len(self.owners) != len(pairs):
-                raise Exists(table, (), self.name)
+        if self.owners is None:
+            self._entries = SortedList(pairs)
+            return
+        self.owners, self._entries = dict(pairs), None
+        if len(self.owners) != len(pairs):
+            raise Exists(table, (), self.name)
 
     def find(self, entry: IndexKey) -> Key | None:
         key: Key
