@@ -56,7 +56,6 @@ AS_A_WHOLE = {
         "ConnectionBodyParameter": ("*", "kept under its names on the wire"),
         "ConnectivityResourceParameters": ("*", "private connections are refused"),
         "ConnectivityResourceConfigurationArn": ("*", "private connections are refused"),
-        "LogConfig": ("include_detail", "nothing is logged at the only level that is taken, OFF (coverage.toml)"),
         "PutEventsRequestEntry": ("trace_header", "there is no X-Ray (coverage.toml)"),
         "HttpParameters": ("*", "kept under its names on the wire, by which http_targets reads it"),
         "EcsParameters": ("*", "refused with the kind of target that it belongs to"),
