@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from pathlib import Path
 from cloudstead.kernel import ids
 
 MARK = "cloudstead.toml"
-MARK_TEXT = '# This folder is the data of a Cloudstead. "cloudstead reset" empties it.\nlayout = 1\n'
+LAYOUT = 1  # goes up when what lies where in the folder changes
+MARK_TEXT = f'# This folder is the data of a Cloudstead. "cloudstead reset" empties it.\nlayout = {LAYOUT}\n'
 ROOT_KEY = "root-key.json"
 _ACCOUNT = "000000000000"  # kernel.identity.DEFAULT_ACCOUNT, whose module is too heavy for `cloudstead --help`
 
@@ -44,7 +46,7 @@ def prepare(data: Path) -> None:
     """Make the folder ours: put the mark in it, and let nobody but its owner into it.
 
     Raises:
-        NotOurs: it holds other things already.
+        NotOurs: it holds other things already, or a layout of things that only a newer version knows.
         OSError: it cannot be made or written.
     """
     if data.exists() and not data.is_dir():
@@ -52,6 +54,9 @@ def prepare(data: Path) -> None:
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     mark = data / MARK
     if mark.exists():
+        layout = re.search(r"^layout = (\d+)$", mark.read_text(errors="replace"), re.MULTILINE)
+        if layout is not None and int(layout[1]) > LAYOUT:
+            raise NotOurs(f"{data} was written by a newer Cloudstead. Run that one, or choose another folder with --data.")
         return
     if any(data.iterdir()):
         raise NotOurs(f"{data} holds files that are not Cloudstead's; choose an empty folder or one that Cloudstead made.")

@@ -38,6 +38,15 @@ def test_a_file_in_the_place_of_the_data_directory(cli: CommandLine, arguments: 
     assert (cli.folder / "file").read_text() == "a letter"
 
 
+def test_the_data_of_a_newer_version_are_left_alone(cli: CommandLine) -> None:
+    datadir.prepare(cli.data)
+    newer = datadir.MARK_TEXT.replace(f"layout = {datadir.LAYOUT}", f"layout = {datadir.LAYOUT + 1}")
+    (cli.data / datadir.MARK).write_text(newer)
+    done = cli.run("up", "--detach", "--port", "0")
+    assert (done.returncode, "newer Cloudstead" in done.stderr) == (1, True)
+    assert [path.name for path in cli.data.iterdir()] == [datadir.MARK]
+
+
 def test_a_folder_that_was_open_to_all_is_closed_before_secrets_lie_in_it(cli: CommandLine) -> None:
     cli.data.mkdir(mode=0o755)
     cli.data.chmod(0o755)
