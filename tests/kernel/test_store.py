@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -195,6 +196,20 @@ def test_a_unique_entry_can_change_hands_within_a_transaction(store: Store) -> N
     found = store.table(USERS).find("by_nickname", ("1", "al"))
     assert found is not None
     assert found.name == "b"
+
+
+def test_a_unique_index_is_in_order_before_and_after_its_first_scan(store: Store) -> None:
+    insert(store, *[user(name, nickname=nickname) for name, nickname in (("a", "zoe"), ("b", "al"), ("c", ""))])
+    view = store.table(USERS)
+    assert names(view.scan(("1",), index="by_nickname")) == ["b", "a"]
+    insert(store, user("d", nickname="kim"))
+    with store.transaction() as tx:
+        tx.delete(USERS, ("1", "b"))
+    assert names(view.scan(("1",), index="by_nickname")) == ["d", "a"]
+    with contextlib.suppress(LookupError), store.transaction() as tx:
+        tx.insert(USERS, user("e", nickname="bo"))
+        raise LookupError
+    assert names(view.scan(("1",), index="by_nickname")) == ["d", "a"]
 
 
 def test_an_update_of_a_stale_row_is_a_conflict(store: Store) -> None:
