@@ -37,6 +37,7 @@ from cloudstead.services.iam.model import (
 )
 
 USE_IS_WRITTEN_AFTER: Final = 900.0  # seconds: how much of a "last used" a crash may lose
+TOLD_TO: Final = 1.0  # second: GetAccessKeyLastUsed tells no more
 _REMEMBERED: Final = 4096  # callers whose policies are kept compiled
 
 
@@ -131,8 +132,11 @@ class Keys:
             self._note(session.account, session.principal_arn, service, region)
 
     def _note(self, account: str, subject: str, service: str, region: str) -> None:
-        place = (account, subject, service)
-        use = Use(account=account, subject=subject, service=service, region=region, at=self._cloud.clock.time())
+        place, now = (account, subject, service), self._cloud.clock.time()
+        known = self._uses.get(place)
+        if known is not None and known.region == region and 0 <= now - known.at < TOLD_TO:
+            return
+        use = Use(account=account, subject=subject, service=service, region=region, at=now)
         written = self._cloud.store.table(USES).get(place)
         if written is None or use.at - written.at >= USE_IS_WRITTEN_AFTER:
             if not self._is_there(subject):
