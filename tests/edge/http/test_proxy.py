@@ -110,9 +110,12 @@ def test_a_proxy_takes_no_memory_either_way() -> None:
 
             uploading = asyncio.create_task(upload())
             await client.reader.readuntil(b"\r\n\r\n")
-            while got < total:
-                got += len(await client.reader.read(MIB))
+            while piece := await client.reader.read(MIB):
+                got += len(piece)
                 highest = max(highest, resident())
+                if got == total:
+                    break
+            assert got == total
             await uploading
             assert highest - before < 32 * MIB
 
