@@ -87,6 +87,7 @@ def test_fifty_threads_share_one_client_and_every_write_of_theirs_counts_once(cl
     logs = cloud.client("logs", config=Config(max_pool_connections=50))
     iam = cloud.client("iam", config=Config(max_pool_connections=50))
     logs.create_log_group(logGroupName="/threads")
+    taken = iam.exceptions.EntityAlreadyExistsException  # botocore makes these classes at the first look, not safely for threads
 
     def work(n: int) -> None:
         stream = {"logGroupName": "/threads", "logStreamName": f"s{n}"}
@@ -94,7 +95,7 @@ def test_fifty_threads_share_one_client_and_every_write_of_theirs_counts_once(cl
         for at in range(4):
             logs.put_log_events(**stream, logEvents=[{"timestamp": int(time.time() * 1000), "message": f"{n} {at}"}])
         iam.create_user(UserName=f"thread{n}", Path="/threads/")
-        with pytest.raises(iam.exceptions.EntityAlreadyExistsException):
+        with pytest.raises(taken):
             iam.create_user(UserName=f"thread{n}")
 
     with ThreadPoolExecutor(50) as pool:
