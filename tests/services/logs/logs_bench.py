@@ -40,9 +40,10 @@ class Recorder:
         self.fail = False
 
     async def call(self, ctx: Context, service: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        fail = self.fail  # as it was when the call came: a test that sees the call may change it at once
         self.calls.append((service, operation, parameters))
         await asyncio.sleep(0)  # as any call of another process, it lets others run
-        if self.fail:
+        if fail:
             raise Unavailable("away")
         return {}
 
