@@ -17,7 +17,7 @@ from cloudstead.edge.companion.proxy import bucket_of_host
 from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.post_form import PostForm
 from cloudstead.kernel import identity as identities
-from cloudstead.kernel.errors import ExpiredToken, InvalidKey, InvalidToken, MissingAuthentication
+from cloudstead.kernel.errors import ExpiredToken, InvalidKey, InvalidToken
 from cloudstead.kernel.identity import Credential, CredentialSource, Identity
 from cloudstead.kernel.ids import account_of_access_key
 
@@ -40,9 +40,9 @@ class Authenticator:
         Raises:
             AuthenticationError
         """
+        if self._strict:
+            signature = sigv4.require_signature(signature)
         if signature is None:
-            if self._strict:
-                raise MissingAuthentication("Request is missing Authentication Token")
             browsers.refuse_foreign(request)
             return None
         credential = self._credentials.find(signature.access_key_id, signature.token)
