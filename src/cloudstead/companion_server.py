@@ -291,8 +291,12 @@ class RequestHandler(MotoRequestHandler):
 def die_with_parent(path: str) -> None:
     """End when the daemon does, however it ends, and leave no socket behind, nor the folder that was made for it alone."""
     own = os.stat(path).st_ino
+    leaving = threading.Lock()
 
     def leave(*_: object) -> None:
+        # The signal and the end of the life-line come together; the second must not end the process in the middle of the first one's work.
+        if not leaving.acquire(blocking=False):
+            return
         with contextlib.suppress(OSError):
             if os.stat(path).st_ino == own:  # not that of a later daemon
                 os.unlink(path)
