@@ -19,8 +19,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import ServiceModel, cbor, protocol
+from cloudstead.http.messages import HttpRequest
 from generate import config, model, wire
 from generate.source import Source
 

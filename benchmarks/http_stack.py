@@ -44,8 +44,8 @@ ANSWER = b'{"logGroups": []}'
 
 
 async def serve_ours() -> None:
-    from cloudstead.edge.http.messages import HttpRequest, HttpResponse
-    from cloudstead.edge.http.server import Server
+    from cloudstead.http.messages import HttpRequest, HttpResponse
+    from cloudstead.http.server import Server
 
     async def handler(request: HttpRequest) -> HttpResponse:
         if request.path == "/up":
@@ -68,8 +68,8 @@ async def serve_ours() -> None:
 
 
 async def serve_proxy(behind: int) -> None:
-    from cloudstead.edge.http.server import Server
-    from cloudstead.edge.http.upstream import Upstream
+    from cloudstead.http.server import Server
+    from cloudstead.http.upstream import Upstream
 
     server = Server(Upstream(("127.0.0.1", behind)).forward)
     print(await server.listen_tcp("127.0.0.1"), flush=True)
@@ -237,8 +237,8 @@ def measure_sigv4() -> dict[str, Any]:
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    from cloudstead.edge.http.messages import HttpRequest
     from cloudstead.edge.sigv4 import parse_authorization, verify
+    from cloudstead.http.messages import HttpRequest
 
     fields = [line.split(": ", 1) for line in REQUEST.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]]
     kept = {name: value for name, value in fields if name not in ("Authorization", "X-Amz-Date", "Content-Length", "User-Agent")}
@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--bodies", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    from cloudstead.edge.http.server import loop_factory
+    from cloudstead.http.server import loop_factory
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         if options.serve:

@@ -26,12 +26,12 @@ from cloudstead.edge.authenticate import Authenticator
 from cloudstead.edge.calllog import CallLog
 from cloudstead.edge.companion import CompanionProxy
 from cloudstead.edge.dispatch import Calls
-from cloudstead.edge.http.limits import Limits
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
-from cloudstead.edge.http.server import Server, loop_factory
 from cloudstead.edge.identify import Identifier
 from cloudstead.edge.policy import PolicyAuthorizer
 from cloudstead.edge.protocols.index import ServiceIndex
+from cloudstead.http.limits import Limits
+from cloudstead.http.messages import HttpRequest, HttpResponse
+from cloudstead.http.server import Server, loop_factory
 from cloudstead.kernel.clock import Clock, SystemClock
 from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.events import Bus
@@ -117,7 +117,7 @@ class Cloudstead:
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
     """Certificates of the authority in `<data>/tls`, for the names by which AWS's clients may call this machine."""
-    from cloudstead.edge.http.tls import Authority, Certificates  # 40 ms that only HTTPS pays
+    from cloudstead.http.tls import Authority, Certificates  # 40 ms that only HTTPS pays
 
     names = ("localhost", "127.0.0.1", "::1", *([] if settings.host in ("0.0.0.0", "::") else [settings.host]))
     return Certificates(Authority.open(settings.data / "tls"), names, suffixes=("localhost", "amazonaws.com")).server_context()

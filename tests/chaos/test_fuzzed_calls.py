@@ -1,7 +1,7 @@
 """Ten thousand calls that are wrong in every way a client can be wrong: no 5xx but 501, no hang, nothing that grows.
 
 Each is shaped after a real operation: its parameters are random and valid at first, then some are dropped, or replaced by values of another type,
-length or meaning. The other half of the issue, raw bytes on the socket, is tests/edge/http/test_garbage.py.
+length or meaning. The other half of the issue, raw bytes on the socket, is tests/http/test_garbage.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 
 from cloudstead import datadir
 from cloudstead.edge.browsers import ForeignPage, refuse_foreign
-from cloudstead.edge.http.messages import HttpRequest
+from cloudstead.http.messages import HttpRequest
 from support import CloudThread, client_of
 
 FOREIGN = [

@@ -27,11 +27,11 @@ from cloudstead.edge.companion import CompanionProxy, s3
 from cloudstead.edge.companion import process as companion_process
 from cloudstead.edge.companion.actions import Actions
 from cloudstead.edge.companion.proxy import bucket_of_host
-from cloudstead.edge.http.messages import DEFAULT_BODY_LIMIT, Headers, HttpRequest, HttpResponse
-from cloudstead.edge.http.server import Server, loop_factory
 from cloudstead.edge.identify import FORM, Identifier
 from cloudstead.edge.protocols.index import ServiceIndex
 from cloudstead.edge.sigv4 import Signature
+from cloudstead.http.messages import DEFAULT_BODY_LIMIT, Headers, HttpRequest, HttpResponse
+from cloudstead.http.server import Server, loop_factory
 from cloudstead.kernel.errors import NotImplementedHere, ServiceError, Unavailable
 
 _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")

@@ -9,9 +9,9 @@ import zlib
 
 import pytest
 
-from cloudstead.edge.http.messages import Headers, HttpRequest
 from cloudstead.edge.sigv4_errors import ChecksumMismatch, DigestMalformed
 from cloudstead.edge.verified import as_described
+from cloudstead.http.messages import Headers, HttpRequest
 
 DATA = b"a body of some length" * 10_000
 MD5 = base64.b64encode(hashlib.md5(DATA).digest()).decode()

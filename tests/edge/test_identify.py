@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.identify import FORM, Identifier, Target
 from cloudstead.edge.procedures import Procedures
 from cloudstead.edge.protocols.index import ServiceIndex
 from cloudstead.edge.sigv4 import Signature
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import BadSignature, UnknownOperation
 from support import local_cloud
 

@@ -10,9 +10,9 @@ import pytest
 from botocore.config import Config
 
 from cloudstead.edge import post_form
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.post_form import PostForm
 from cloudstead.edge.sigv4_errors import EntityTooLarge, EntityTooSmall, FormMalformed, FormUnreadable, PolicyMalformed, PolicyRefused
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import BadSignature
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"

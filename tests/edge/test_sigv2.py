@@ -10,8 +10,8 @@ import pytest
 from botocore.config import Config
 
 from cloudstead.edge import sigv2
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.sigv4_errors import QueryParametersError, RequestExpired
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import BadSignature
 from support import client_of
 

@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudstead.edge import sigv4
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.sigv4 import parse_authorization, verify
 from cloudstead.edge.sigv4_errors import (
     ContentHashMismatch,
@@ -30,6 +29,7 @@ from cloudstead.edge.sigv4_errors import (
     RequestTimeTooSkewed,
     UnsupportedSignature,
 )
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import AuthenticationError, BadSignature, IncompleteSignature, MissingAuthentication, SignatureExpired
 
 KEY, SECRET, TOKEN = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "FwoGZXIvYXdzEXAMPLETOKEN=="

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudstead.edge import checksums, chunked
-from cloudstead.edge.http.messages import Headers, HttpRequest
 from cloudstead.edge.sigv4 import parse_authorization, signing_key, verify
 from cloudstead.edge.sigv4_claims import Signature
 from cloudstead.edge.sigv4_errors import (
@@ -29,6 +28,7 @@ from cloudstead.edge.sigv4_errors import (
     TrailerMalformed,
     UnsupportedSignature,
 )
+from cloudstead.http.messages import Headers, HttpRequest
 from cloudstead.kernel.errors import AuthenticationError, BadSignature
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and .../sigv4-streaming-trailers.html: 65 KiB of "a", 2013-05-24T00:00:00Z

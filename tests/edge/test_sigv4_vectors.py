@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.sigv4 import EMPTY_SHA256, canonical_headers, canonical_path, canonical_query, parse_authorization, verify
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import BadSignature
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, WaiterError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cloudstead.edge.http.tls import Authority
+from cloudstead.http.tls import Authority
 from support import CloudThread
 
 ITEMS = 5

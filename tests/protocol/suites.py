@@ -26,8 +26,8 @@ from botocore.serialize import create_serializer
 from botocore.utils import percent_encode_sequence
 
 import botocore_source
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.protocols.model import ServiceModel
+from cloudstead.http.messages import HttpRequest, HttpResponse
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from suites import Case, cases, http_request
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import protocol
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.shapes import Request
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.eventstream import EventStreamBuffer
 
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.protocols import ServiceModel, protocol
+from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel.errors import MalformedRequest, NotImplementedHere, ServiceError, Throttled
 from cloudstead.services.events import api as events_api
 from cloudstead.services.logs import api as logs_api

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from suites import in_memory
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import ServiceModel, protocol
 from cloudstead.edge.protocols.compression import decompress
 from cloudstead.edge.protocols.query import decode_form
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import AccessDenied, InternalFailure, MalformedRequest, ServiceError
 from cloudstead.services.iam import api
 
@@ -249,7 +249,7 @@ def test_an_ec2_answer_byte_for_byte() -> None:
 def test_a_bomb_of_zeros_is_not_decompressed() -> None:
     import gzip
 
-    from cloudstead.edge.http.messages import BodyTooLong
+    from cloudstead.http.messages import BodyTooLong
 
     with pytest.raises(BodyTooLong):
         decompress(gzip.compress(b"\x00" * (65 << 20)))

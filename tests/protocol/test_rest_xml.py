@@ -8,8 +8,8 @@ import pytest
 from botocore.loaders import Loader
 from suites import in_memory, response_dict
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import protocol
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import AccessDenied, ServiceError
 from generate.model import plain as plain_model
 

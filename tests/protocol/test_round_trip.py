@@ -20,9 +20,9 @@ from botocore.utils import parse_timestamp, percent_encode_sequence
 from random_values import Impossible, RandomValues
 from suites import in_memory, plain, response_dict, struct, without_bound
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import protocol
 from cloudstead.edge.protocols.model import ServiceModel
+from cloudstead.http.messages import HttpRequest
 from generate.model import plain as plain_model  # on the path by way of suites
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from suites import in_memory
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import protocol
 from cloudstead.edge.protocols.validation import MAX_SHOWN
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import ValidationFailed
 
 MODEL = in_memory(

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from cloudstead.edge import browsers, sigv2, sigv4
 from cloudstead.edge.companion.proxy import bucket_of_host
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.post_form import PostForm
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.errors import ExpiredToken, InvalidKey, InvalidToken
 from cloudstead.kernel.identity import Credential, CredentialSource, Identity

@@ -15,7 +15,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from cloudstead.edge.http.messages import HttpRequest
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import AuthenticationError
 
 _OURS: Final = (

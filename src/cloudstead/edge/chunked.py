@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from cloudstead.edge import checksums
-from cloudstead.edge.http.messages import Headers, HttpRequest
 from cloudstead.edge.sigv4 import EMPTY_SHA256, S3_MISMATCH, Signature, signing_key
 from cloudstead.edge.sigv4_errors import (
     ChecksumMismatch,
@@ -30,6 +29,7 @@ from cloudstead.edge.sigv4_errors import (
     TrailerMalformed,
     UnsupportedSignature,
 )
+from cloudstead.http.messages import Headers, HttpRequest
 from cloudstead.kernel.errors import BadSignature
 
 SIGNED: Final = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator
 
 from cloudstead.edge import checksums
 from cloudstead.edge.checksums import Checksum
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.sigv4_errors import ChecksumMismatch, DigestMalformed
+from cloudstead.http.messages import HttpRequest
 
 THREAD_FROM = 64 << 10  # bytes; sums over longer pieces are made on another thread
 

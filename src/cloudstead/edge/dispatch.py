@@ -19,12 +19,12 @@ from cloudstead.edge.authenticate import Authenticator, parse_authorization
 from cloudstead.edge.calllog import CallLog
 from cloudstead.edge.companion.needs import Need
 from cloudstead.edge.companion.proxy import bucket_of
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.identify import Identifier, Target
 from cloudstead.edge.procedures import Procedures
 from cloudstead.edge.protocols import protocol
 from cloudstead.edge.sigv4_errors import SlowDown, as_s3_says
 from cloudstead.edge.verified import as_described, verified
+from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import (

@@ -18,10 +18,10 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols.index import ServiceIndex
 from cloudstead.edge.protocols.model import ServiceModel
 from cloudstead.edge.sigv4 import Signature
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import BadSignature, UnknownOperation
 from cloudstead.kernel.identity import DEFAULT_REGION
 

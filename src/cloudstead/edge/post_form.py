@@ -20,11 +20,11 @@ from typing import Any, Final
 import msgspec
 
 from cloudstead.edge import sigv2
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols.timestamps import parse_iso8601
 from cloudstead.edge.sigv4 import S3_MISMATCH, Signature, signing_key
 from cloudstead.edge.sigv4_claims import ALGORITHM, UNSIGNED
 from cloudstead.edge.sigv4_errors import EntityTooLarge, EntityTooSmall, FormMalformed, FormUnreadable, PolicyMalformed, PolicyRefused
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import BadSignature
 
 FILE: Final = "file"

@@ -15,9 +15,9 @@ import hmac
 from typing import Final
 from urllib.parse import parse_qsl
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.sigv4_claims import UNSIGNED, Signature
 from cloudstead.edge.sigv4_errors import QueryParametersError, RequestExpired
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import BadSignature
 
 MISMATCH: Final = "The request signature we calculated does not match the signature you provided. Check your key and signing method."

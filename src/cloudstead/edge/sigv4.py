@@ -24,9 +24,9 @@ import time
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from cloudstead.edge.http.messages import Headers, HttpRequest
 from cloudstead.edge.sigv4_claims import S3_FAMILY, Signature, parse_authorization, wire_bytes
 from cloudstead.edge.sigv4_errors import ContentHashMismatch, HeaderMalformed, HeadersNotSigned, RequestExpired, RequestTimeTooSkewed
+from cloudstead.http.messages import Headers, HttpRequest
 from cloudstead.kernel.errors import BadSignature, MissingAuthentication, SignatureExpired
 
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()

@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from cloudstead.edge.http.messages import Headers, HttpRequest
 from cloudstead.edge.sigv4_errors import HeaderMalformed, PayloadHashInvalid, QueryParametersError, UnsupportedSignature
+from cloudstead.http.messages import Headers, HttpRequest
 from cloudstead.kernel.errors import BadSignature, IncompleteSignature
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from cloudstead.edge import chunked, digests
-from cloudstead.edge.http.messages import Body, HttpRequest
 from cloudstead.edge.sigv4 import Signature
+from cloudstead.http.messages import Body, HttpRequest
 
 
 class CheckedBody:

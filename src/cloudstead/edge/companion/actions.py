@@ -16,8 +16,8 @@ import msgspec
 
 from cloudstead.edge.companion import s3
 from cloudstead.edge.companion.needs import Need
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols.rest import Routes
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import MalformedRequest
 
 TABLE = Path(__file__).with_name("routes.json")

@@ -20,9 +20,9 @@ import msgspec
 from cloudstead.edge.companion.actions import Actions
 from cloudstead.edge.companion.needs import Need
 from cloudstead.edge.companion.process import CompanionProcess
-from cloudstead.edge.http.messages import FileRegion, HttpRequest, HttpResponse
-from cloudstead.edge.http.upstream import Lost, NotSent, Upstream
 from cloudstead.edge.protocols.index import ServiceIndex
+from cloudstead.http.messages import FileRegion, HttpRequest, HttpResponse
+from cloudstead.http.upstream import Lost, NotSent, Upstream
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import NotImplementedHere, ServiceError, Unavailable
 from cloudstead.kernel.identity import DEFAULT_ACCOUNT

@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote
 
 from cloudstead.edge.companion.needs import Need
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols import xml_body
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import MalformedRequest
 
 MOST_KEYS: Final = 1000  # of one DeleteObjects

@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
-from cloudstead.edge.http.messages import HttpResponse
 from cloudstead.edge.protocols.compression import decompressing
 from cloudstead.edge.protocols.model import Parser, Protocol, Serializer, ServiceModel
+from cloudstead.http.messages import HttpResponse
 from cloudstead.kernel.errors import ServiceError
 
 _CODECS = {

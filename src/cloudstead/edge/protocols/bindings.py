@@ -14,9 +14,9 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from cloudstead.edge.http.messages import HttpRequest
 from cloudstead.edge.protocols.model import Raw, ServiceModel, Shape
 from cloudstead.edge.protocols.text import TextReader, Unreadable, text_reader, text_writer
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import MalformedRequest
 
 Query: TypeAlias = dict[str, list[str]]

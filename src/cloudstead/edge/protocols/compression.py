@@ -10,8 +10,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
-from cloudstead.edge.http.messages import BodyTooLong, Headers, HttpRequest
 from cloudstead.edge.protocols.model import Parser
+from cloudstead.http.messages import BodyTooLong, Headers, HttpRequest
 from cloudstead.kernel.errors import MalformedRequest
 from cloudstead.kernel.shapes import ByteStream, Request
 

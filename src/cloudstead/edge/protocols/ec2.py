@@ -12,12 +12,12 @@ from typing import ClassVar
 
 from msgspec import ValidationError, convert
 
-from cloudstead.edge.http.messages import HttpResponse
 from cloudstead.edge.protocols import xml
 from cloudstead.edge.protocols.model import Raw, Serializer, ServiceModel, Shape
 from cloudstead.edge.protocols.query import FormReaders, QueryProtocol, error_element
 from cloudstead.edge.protocols.text import MILLISECONDS, Unreadable
 from cloudstead.edge.protocols.validation import Fault, validate
+from cloudstead.http.messages import HttpResponse
 from cloudstead.kernel.errors import ServiceError, ValidationFailed
 from cloudstead.kernel.shapes import Request, Response
 

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.protocols import eventstream
 from cloudstead.edge.protocols.events import EventWriter, with_initial_response
 from cloudstead.edge.protocols.model import Parser, Protocol, Raw, Serializer, ServiceModel, Shape, build
 from cloudstead.edge.protocols.values import Readers, Writers
+from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel.errors import AccessDenied, AuthenticationError, CommonError, MalformedRequest, ServiceError, ValidationFailed
 from cloudstead.kernel.shapes import ByteStream, Request, Response
 

@@ -19,9 +19,9 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import msgspec
 
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.protocols import validation
 from cloudstead.edge.protocols.rest import Routes
+from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel.errors import MalformedRequest, ServiceError
 from cloudstead.kernel.shapes import ByteStream, Request, Response, Struct
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.protocols import xml
 from cloudstead.edge.protocols.model import Parser, Protocol, Raw, Serializer, ServiceModel, Shape, build
 from cloudstead.edge.protocols.text import Unreadable, text_reader
+from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel.errors import MalformedRequest, ServiceError
 from cloudstead.kernel.shapes import ByteStream, Request, Response
 

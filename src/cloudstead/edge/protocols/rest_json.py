@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse, ResponseBody
 from cloudstead.edge.protocols import eventstream
 from cloudstead.edge.protocols.bindings import IN_RESPONSES, located, request_reader, response_writer
 from cloudstead.edge.protocols.events import EventWriter
 from cloudstead.edge.protocols.json import JsonProtocol, body_writer, encode, error_code, error_members, is_plain, load, query_error
 from cloudstead.edge.protocols.model import Parser, Protocol, Raw, Serializer, ServiceModel, Shape, build
 from cloudstead.edge.protocols.values import Readers, Writers
+from cloudstead.http.messages import HttpRequest, HttpResponse, ResponseBody
 from cloudstead.kernel.errors import MalformedRequest, ServiceError
 from cloudstead.kernel.shapes import ByteStream, Request, Response
 

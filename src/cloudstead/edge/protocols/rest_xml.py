@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse, ResponseBody
 from cloudstead.edge.protocols import eventstream, xml, xml_body
 from cloudstead.edge.protocols.bindings import IN_RESPONSES, located, request_reader, response_writer
 from cloudstead.edge.protocols.events import EventWriter
@@ -19,6 +18,7 @@ from cloudstead.edge.protocols.model import Parser, Protocol, Serializer, Servic
 from cloudstead.edge.protocols.query import error_element
 from cloudstead.edge.protocols.rest_json import NO_BODY, payload_reader, payload_writer
 from cloudstead.edge.protocols.text import MILLISECONDS, Unreadable
+from cloudstead.http.messages import HttpRequest, HttpResponse, ResponseBody
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.shapes import ByteStream, Request, Response
 

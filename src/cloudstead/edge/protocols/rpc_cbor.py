@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
 from cloudstead.edge.protocols import cbor, eventstream, timestamps
 from cloudstead.edge.protocols.events import EventWriter, with_initial_response
 from cloudstead.edge.protocols.json import error_code, error_members, error_status, query_error
 from cloudstead.edge.protocols.model import Parser, Protocol, Serializer, ServiceModel, Shape, build
 from cloudstead.edge.protocols.values import FLOATS, Reader, Readers, Writer, Writers, refuse, same
+from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel.errors import MalformedRequest, ServiceError
 from cloudstead.kernel.shapes import ByteStream, Request, Response
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from cloudstead.kernel.errors import CommonError, MalformedRequest
 
 if TYPE_CHECKING:
-    from cloudstead.edge.http.upgrade import RawStream
+    from cloudstead.http.upgrade import RawStream
 
 DEFAULT_BODY_LIMIT = 64 << 20  # bytes that `HttpRequest.read` takes unless told otherwise
 
@@ -88,7 +88,7 @@ class Headers:
 
 
 class Body(Protocol):
-    """The bytes of a request as they arrive. `edge.http.body.IncomingBody` is the one on a connection."""
+    """The bytes of a request as they arrive. `http.body.IncomingBody` is the one on a connection."""
 
     trailers: list[tuple[str, str]]  # complete when `next` has returned b""
 

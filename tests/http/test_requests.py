@@ -8,7 +8,7 @@ import logging
 import pytest
 from stack import Client, both_loops, echo, get, post, run, serving, talking, until
 
-from cloudstead.edge.http.messages import BodyBroken, BodyTooLong, Headers, HttpRequest, HttpResponse
+from cloudstead.http.messages import BodyBroken, BodyTooLong, Headers, HttpRequest, HttpResponse
 
 
 @both_loops

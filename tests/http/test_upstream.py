@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from stack import QUICK, asking, both_loops, echo, run, serving, until
 
-from cloudstead.edge.http.limits import Limits
-from cloudstead.edge.http.messages import BodyBroken, HttpRequest, HttpResponse
-from cloudstead.edge.http.server import Server
-from cloudstead.edge.http.tls import Authority, Certificates
-from cloudstead.edge.http.upstream import Lost, NotSent, Upstream
+from cloudstead.http.limits import Limits
+from cloudstead.http.messages import BodyBroken, HttpRequest, HttpResponse
+from cloudstead.http.server import Server
+from cloudstead.http.tls import Authority, Certificates
+from cloudstead.http.upstream import Lost, NotSent, Upstream
 
 
 @contextlib.asynccontextmanager

@@ -20,14 +20,14 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from cloudstead.edge.http import delivery, framing
-from cloudstead.edge.http.flow import NEVER, Flow
-from cloudstead.edge.http.messages import BodyBroken, FileRegion, HttpResponse, ResponseBody
-from cloudstead.edge.http.parsing import Exchange, Refusal, RequestParser
-from cloudstead.edge.http.upgrade import RawStream
+from cloudstead.http import delivery, framing
+from cloudstead.http.flow import NEVER, Flow
+from cloudstead.http.messages import BodyBroken, FileRegion, HttpResponse, ResponseBody
+from cloudstead.http.parsing import Exchange, Refusal, RequestParser
+from cloudstead.http.upgrade import RawStream
 
 if TYPE_CHECKING:
-    from cloudstead.edge.http.server import Server
+    from cloudstead.http.server import Server
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-from cloudstead.edge.http.body import EmptyBody, IncomingBody
-from cloudstead.edge.http.messages import Headers, HttpRequest, HttpResponse, WholeBody
-from cloudstead.edge.http.upgrade import RawStream
-from cloudstead.edge.http.upstream_connection import Lost, NotSent, UpstreamConnection, UpstreamError, UpstreamResponse
+from cloudstead.http.body import EmptyBody, IncomingBody
+from cloudstead.http.messages import Headers, HttpRequest, HttpResponse, WholeBody
+from cloudstead.http.upgrade import RawStream
+from cloudstead.http.upstream_connection import Lost, NotSent, UpstreamConnection, UpstreamError, UpstreamResponse
 
 Address: TypeAlias = tuple[str, int] | Path
 

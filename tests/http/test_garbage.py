@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 from stack import Client, descriptors, get, post, run, serving, until
 
-from cloudstead.edge.http.limits import Limits
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
-from cloudstead.edge.http.server import Server
+from cloudstead.http.limits import Limits
+from cloudstead.http.messages import HttpRequest, HttpResponse
+from cloudstead.http.server import Server
 from cloudstead.kernel.errors import CommonError
 
 LIMITS = Limits(idle_timeout=2, head_timeout=0.5, body_timeout=0.5, half_closed_timeout=0.5, linger_timeout=0.2, sweep_interval=0.05)

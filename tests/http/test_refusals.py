@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from stack import echo, get, run, talking
 
-from cloudstead.edge.http.limits import Limits
-from cloudstead.edge.http.messages import BodyBroken, HttpRequest, HttpResponse
+from cloudstead.http.limits import Limits
+from cloudstead.http.messages import BodyBroken, HttpRequest, HttpResponse
 
 REFUSED = {
     "both lengths": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

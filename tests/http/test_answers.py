@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from stack import Client, both_loops, descriptors, echo, get, post, run, serving, talking, until
 
-from cloudstead.edge.http.messages import FileRegion, HttpRequest, HttpResponse
-from cloudstead.edge.http.upgrade import RawStream
+from cloudstead.http.messages import FileRegion, HttpRequest, HttpResponse
+from cloudstead.http.upgrade import RawStream
 
 
 class Pieces:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from cloudstead.edge.http.body import IncomingBody
-from cloudstead.edge.http.flow import Flow
-from cloudstead.edge.http.framing import LAST_CHUNK
-from cloudstead.edge.http.messages import Headers
-from cloudstead.edge.http.upgrade import RawStream
+from cloudstead.http.body import IncomingBody
+from cloudstead.http.flow import Flow
+from cloudstead.http.framing import LAST_CHUNK
+from cloudstead.http.messages import Headers
+from cloudstead.http.upgrade import RawStream
 
 if TYPE_CHECKING:
-    from cloudstead.edge.http.upstream import Upstream
+    from cloudstead.http.upstream import Upstream
 
 BUFFER = 256 << 10  # bytes of an answer that wait for whoever reads it; beyond, the server is held back
 HEAD_LIMIT = 256 << 10  # bytes of an answer's headers

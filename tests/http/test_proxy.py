@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from stack import QUICK, Client, asking, both_loops, echo, get, post, resident, run, serving, until
 
-from cloudstead.edge.http.limits import Limits
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
-from cloudstead.edge.http.server import Server
-from cloudstead.edge.http.upgrade import RawStream
+from cloudstead.http.limits import Limits
+from cloudstead.http.messages import HttpRequest, HttpResponse
+from cloudstead.http.server import Server
+from cloudstead.http.upgrade import RawStream
 
 MIB = 1 << 20
 

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 from stack import QUICK, Client, both_loops, descriptors, echo, get, post, resident, run, serving, talking, until
 
-from cloudstead.edge.http.limits import Limits
-from cloudstead.edge.http.messages import BodyBroken, HttpRequest, HttpResponse
+from cloudstead.http.limits import Limits
+from cloudstead.http.messages import BodyBroken, HttpRequest, HttpResponse
 from cloudstead.kernel.errors import Throttled
 
 MIB = 1 << 20

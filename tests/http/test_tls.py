@@ -13,9 +13,9 @@ import pytest
 from cryptography import x509
 from stack import QUICK, Client, both_loops, echo, get, post, run, until
 
-from cloudstead.edge.http.messages import FileRegion, HttpRequest, HttpResponse
-from cloudstead.edge.http.server import Server
-from cloudstead.edge.http.tls import Authority, Certificates
+from cloudstead.http.messages import FileRegion, HttpRequest, HttpResponse
+from cloudstead.http.server import Server
+from cloudstead.http.tls import Authority, Certificates
 
 
 def trusting(directory: Path) -> ssl.SSLContext:

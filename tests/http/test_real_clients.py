@@ -21,9 +21,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cloudstead.edge import chunked, sigv4
-from cloudstead.edge.http.messages import HttpRequest, HttpResponse
-from cloudstead.edge.http.server import Server, loop_factory
-from cloudstead.edge.http.tls import Authority, Certificates
+from cloudstead.http.messages import HttpRequest, HttpResponse
+from cloudstead.http.server import Server, loop_factory
+from cloudstead.http.tls import Authority, Certificates
 from cloudstead.kernel.errors import CommonError
 
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"

@@ -7,9 +7,9 @@ import os
 import socket
 from collections.abc import AsyncIterator
 
-from cloudstead.edge.http.flow import Flow
-from cloudstead.edge.http.framing import LAST_CHUNK, Head
-from cloudstead.edge.http.messages import FileRegion
+from cloudstead.http.flow import Flow
+from cloudstead.http.framing import LAST_CHUNK, Head
+from cloudstead.http.messages import FileRegion
 
 FILE_PIECE = 256 << 10  # bytes read at once where sendfile cannot be used (TLS)
 SENDFILE_PIECE = 4 << 20  # bytes a call; other connections are served between two calls

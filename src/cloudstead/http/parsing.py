@@ -11,9 +11,9 @@ from typing import NoReturn, Protocol
 
 import httptools
 
-from cloudstead.edge.http.body import EMPTY, Feeder, IncomingBody
-from cloudstead.edge.http.limits import Limits
-from cloudstead.edge.http.messages import Headers, HttpRequest
+from cloudstead.http.body import EMPTY, Feeder, IncomingBody
+from cloudstead.http.limits import Limits
+from cloudstead.http.messages import Headers, HttpRequest
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from cloudstead.edge.http.limits import Limits
-from cloudstead.edge.http.messages import Handler, HttpRequest, HttpResponse
-from cloudstead.edge.http.server import Server, loop_factory
-from cloudstead.edge.http.upstream import Upstream
+from cloudstead.http.limits import Limits
+from cloudstead.http.messages import Handler, HttpRequest, HttpResponse
+from cloudstead.http.server import Server, loop_factory
+from cloudstead.http.upstream import Upstream
 
 QUICK = Limits(
     idle_timeout=30, head_timeout=0.3, body_timeout=0.3, write_timeout=0.5, half_closed_timeout=0.3, linger_timeout=0.3, sweep_interval=0.05

@@ -7,7 +7,7 @@ import time
 from email.utils import formatdate
 from typing import Literal, TypeAlias
 
-from cloudstead.edge.http.messages import FileRegion, HttpRequest, HttpResponse
+from cloudstead.http.messages import FileRegion, HttpRequest, HttpResponse
 
 Framing: TypeAlias = Literal["none", "length", "chunked", "close"]
 

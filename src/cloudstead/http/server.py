@@ -12,9 +12,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from cloudstead.edge.http.connection import Connection
-from cloudstead.edge.http.limits import Limits
-from cloudstead.edge.http.messages import Handler
+from cloudstead.http.connection import Connection
+from cloudstead.http.limits import Limits
+from cloudstead.http.messages import Handler
 from cloudstead.kernel.errors import Throttled
 
 log = logging.getLogger(__name__)
