@@ -1,0 +1,162 @@
+"""The daemon's end: starts the host as a child, or joins one that root started, and calls its commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from cloudstead.engine.errors import BY_CODE, Failed, Unavailable
+from cloudstead.engine.host.channel import Channel, close_all
+from cloudstead.engine.host.layout import Layout
+from cloudstead.engine.host.messages import Answer, Call, Cancel, Command, Event, FromHost, R, Refusal, Told
+
+END_SECONDS = 10.0
+
+
+class HostClient:
+    """Calls of the engine host.
+
+    Args:
+        events: called with each event that the host tells; the union of event types is given by `kinds`.
+        lost: called once when the host is gone although nobody closed it.
+    """
+
+    def __init__(self, layout: Layout, *, runtime: str = "runc", options: dict[str, str] | None = None) -> None:
+        self.layout = layout
+        self.runtime = runtime
+        self.options = options or {}
+        self.lost: Callable[[], None] = lambda: None
+        self._watchers: dict[type[Event], list[Callable[[Any], None]]] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[tuple[msgspec.Raw, list[int]]]] = {}
+        self._incoming: msgspec.msgpack.Decoder[FromHost] = msgspec.msgpack.Decoder(FromHost)
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._event_decoder: msgspec.msgpack.Decoder[Any] | None = None
+
+    async def start(self) -> None:
+        """Start a host of our own (this process must be root)."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "cloudstead.engine.host",
+                "--data",
+                str(self.layout.data),
+                "--socket",
+                str(theirs.fileno()),
+            ]
+            command += ["--runtime", self.runtime, *(f"--option={name}={value}" for name, value in self.options.items())]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True)  # noqa: ASYNC220
+        self._channel = Channel(ours, self._received, self._gone)
+
+    def join(self, sock: socket.socket) -> None:
+        """Use a host at the other end of a connected socket."""
+        self._channel = Channel(sock, self._received, self._gone)
+
+    async def close(self) -> None:
+        """End the host; containers go on."""
+        if self._channel is not None:
+            self._channel.close()
+        self._fail_all()
+        process, self._process = self._process, None
+        if process is not None:
+            deadline = asyncio.get_running_loop().time() + END_SECONDS
+            while process.poll() is None:
+                if asyncio.get_running_loop().time() > deadline:
+                    process.kill()
+                await asyncio.sleep(0.005)
+
+    def on(self, kind: type[Event], callback: Callable[[Any], None]) -> None:
+        """Call back with each event of a kind. Before any event of it can come."""
+        self._watchers.setdefault(kind, []).append(callback)
+        self._event_decoder = None
+
+    async def call(self, command: Command[R], descriptors: Sequence[int] = ()) -> R:
+        """Have a command carried out; descriptors that the answer brings are closed.
+
+        Raises:
+            EngineError: what the host says; Unavailable when it is gone.
+        """
+        value, received = await self.call_with_descriptors(command, descriptors)
+        close_all(received)
+        return value
+
+    async def call_with_descriptors(self, command: Command[R], descriptors: Sequence[int] = ()) -> tuple[R, list[int]]:
+        """The same; the descriptors that come with the answer are the caller's to close."""
+        if self._channel is None:
+            raise Unavailable("the engine host is not running")
+        number = next(self._ids)
+        waiter: asyncio.Future[tuple[msgspec.Raw, list[int]]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiter
+        try:
+            self._channel.send(self._encode(Call(number, msgspec.Raw(self._encode(command)))), descriptors)
+            raw, received = await waiter
+        except ConnectionError:
+            raise Unavailable("the engine host has ended") from None
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                close_all(waiter.result()[1])
+            else:
+                with contextlib.suppress(ConnectionError):
+                    self._channel.send(self._encode(Cancel(number)))
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        answers = type(command).answers
+        value: Any = msgspec.msgpack.decode(raw, type=type(None) if answers is None else answers)
+        return value, received
+
+    def _received(self, payload: bytes, descriptors: list[int]) -> None:
+        message = self._incoming.decode(payload)
+        if isinstance(message, Told):
+            self._told(message.event)
+            close_all(descriptors)
+            return
+        waiter = self._waiting.get(message.id)
+        if waiter is None or waiter.done():
+            close_all(descriptors)
+        elif isinstance(message, Answer):
+            waiter.set_result((message.value, descriptors))
+        else:
+            assert isinstance(message, Refusal)
+            waiter.set_exception(BY_CODE.get(message.code, Failed)(message.message))
+
+    def _told(self, raw: msgspec.Raw) -> None:
+        if not self._watchers:
+            return
+        if self._event_decoder is None:
+            union: Any = None
+            for kind in self._watchers:
+                union = kind if union is None else union | kind
+            self._event_decoder = msgspec.msgpack.Decoder(union)
+        event = self._event_decoder.decode(raw)
+        for callback in self._watchers[type(event)]:
+            callback(event)
+
+    def _gone(self) -> None:
+        self._channel = None
+        self._fail_all()
+        self.lost()
+
+    def _fail_all(self) -> None:
+        for waiter in self._waiting.values():
+            if not waiter.done():
+                waiter.set_exception(Unavailable("the engine host has ended"))
+
+
+def needs_root() -> str:
+    """Why no host can be started here; empty when it can."""
+    return "" if os.geteuid() == 0 else "containers need root's rights: start Cloudstead with sudo, or the engine host by itself"

@@ -1,0 +1,191 @@
+"""The engine host: one single-threaded process with root's rights that does what the daemon asks, and nothing else.
+
+It holds no state that matters: what runs is what the kernel, conmon's files and `<data>/engine` say. When the daemon's end of the socket closes it
+ends; containers go on, and the next host finds them. So it can be killed at any moment, and every handler must bear being cut off: half-made
+things carry names by which the sweeper knows them.
+
+Single-threaded, because it forks: a fork of a process with threads may hold their locks for ever. `fork` runs a Python function in a child and brings
+its result back; `run` starts a program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, Unsupported
+from cloudstead.engine.host import forked
+from cloudstead.engine.host.channel import Channel, close_all
+from cloudstead.engine.host.handlers import HANDLERS, With
+from cloudstead.engine.host.layout import Layout
+from cloudstead.engine.host.messages import Answer, Call, Cancel, Command, Event, Refusal, ToHost, Told
+from cloudstead.engine.host.programs import Finished, run_program
+
+log = logging.getLogger("cloudstead.engine.host")
+
+T = TypeVar("T")
+
+ROOMS = (
+    "cloudstead.engine.snapshots.host",
+    "cloudstead.engine.pods.host",
+    "cloudstead.engine.network.host",
+    "cloudstead.engine.volumes.host",
+)
+"""What has commands; imported in this process only."""
+
+
+class Host:
+    """What handlers are given."""
+
+    def __init__(self, layout: Layout, *, runtime: str = "runc", options: dict[str, str] | None = None) -> None:
+        self.layout = layout
+        self.runtime = runtime  # the default OCI runtime: a name on PATH or a path
+        self.options = options or {}
+        self.parts: dict[str, Any] = {}  # what a room keeps while the host runs, by the room's name
+        self.closing: list[Callable[[], None]] = []  # called when the host ends, the latest first
+        self._channel: Channel | None = None
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tags = {kind.__struct_config__.tag: kind for kind in HANDLERS}
+        self._decoders: dict[str, msgspec.msgpack.Decoder[Command[Any]]] = {}
+        self._incoming: msgspec.msgpack.Decoder[ToHost] = msgspec.msgpack.Decoder(ToHost)
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Carry out commands until the daemon is gone."""
+        self._channel = Channel(sock, self._received, self._lost)
+        try:
+            await self._ended
+        finally:
+            self._channel.close()
+            for task in self._running.values():
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            for close in reversed(self.closing):
+                close()
+
+    def tell(self, event: Event) -> None:
+        """Send an event, if anybody is there."""
+        if self._channel is not None:
+            with contextlib.suppress(ConnectionError):
+                self._channel.send(self._encode(Told(msgspec.Raw(self._encode(event)))))
+
+    async def run(
+        self, program: Sequence[str], *, stdin: bytes = b"", within: float = 60.0, check: bool = True, **options: Any
+    ) -> Finished:
+        """Run a program to its end. With `check` a status other than 0 is Failed with what it wrote to stderr."""
+        return await run_program(program, stdin=stdin, within=within, check=check, **options)
+
+    async def fork(self, function: Callable[..., T], *arguments: Any, descriptors: Sequence[int] = ()) -> T:
+        """Run `function(*arguments)` in a forked child and return its result (anything msgspec can encode; EngineErrors come back as such).
+
+        The child has this process's memory, only the standard and the named descriptors, and is killed when this call is cancelled.
+        """
+        return await forked.call(function, arguments, descriptors)
+
+    def _lost(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _received(self, payload: bytes, descriptors: list[int]) -> None:
+        try:
+            message = self._incoming.decode(payload)
+        except msgspec.MsgspecError as error:
+            log.error("a message that cannot be read: %s", error)
+            close_all(descriptors)
+            self._lost()
+            return
+        if isinstance(message, Cancel):
+            if task := self._running.get(message.id):
+                task.cancel()
+            close_all(descriptors)
+            return
+        task = asyncio.ensure_future(self._carry_out(message, descriptors))
+        self._running[message.id] = task
+        task.add_done_callback(lambda _: self._running.pop(message.id, None))
+
+    async def _carry_out(self, call: Call, descriptors: list[int]) -> None:
+        name, began = "?", time.monotonic()
+        sending: list[int] = []
+        try:
+            command = self._read(call.command)
+            name = type(command).__name__
+            answer = await HANDLERS[type(command)](self, command, descriptors)
+            if isinstance(answer, With):
+                answer, sending = answer.value, answer.descriptors
+            self._answer(Answer(call.id, msgspec.Raw(self._encode(answer))), sending)
+            log.info("%s ok %.1f ms", name, (time.monotonic() - began) * 1000)
+        except EngineError as error:
+            log.info("%s %s: %s", name, error.code, error.message)
+            self._answer(Refusal(call.id, error.code, error.message))
+        except OSError as error:
+            log.warning("%s failed", name, exc_info=True)
+            self._answer(Refusal(call.id, Failed.code, f"{name}: {error}"))
+        except asyncio.CancelledError:
+            self._answer(Refusal(call.id, Failed.code, "cancelled"))
+        except Exception as error:
+            log.exception("%s: a bug", name)
+            self._answer(Refusal(call.id, Failed.code, f"the engine host failed at {name}: {type(error).__name__}"))
+        finally:
+            close_all(descriptors)
+            close_all(sending)
+
+    def _answer(self, message: Answer | Refusal, descriptors: Sequence[int] = ()) -> None:
+        if self._channel is not None:
+            with contextlib.suppress(ConnectionError):
+                self._channel.send(self._encode(message), descriptors)
+
+    def _read(self, raw: msgspec.Raw) -> Command[Any]:
+        try:
+            tag = msgspec.msgpack.decode(raw, type=Tagged).type
+            kind = self._tags.get(tag)
+            if kind is None:
+                raise Unsupported(f"the engine host has no command {tag}")
+            decoder = self._decoders.get(tag)
+            if decoder is None:
+                decoder = self._decoders[tag] = msgspec.msgpack.Decoder(kind)
+            return decoder.decode(raw)
+        except msgspec.MsgspecError as error:
+            raise InvalidArgument(str(error)) from None
+
+
+class Tagged(msgspec.Struct):
+    type: str
+
+
+async def serve(layout: Layout, sock: socket.socket, *, runtime: str, options: dict[str, str]) -> None:
+    """The whole life of a host."""
+    for room in ROOMS:
+        importlib.import_module(room)
+    loop = asyncio.get_running_loop()
+    host = Host(layout, runtime=runtime, options=options)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, host._lost)
+    prepare(layout)
+    await host.serve(sock)
+
+
+def prepare(layout: Layout) -> None:
+    """The folders, each for root alone."""
+    for folder in (
+        layout.engine,
+        layout.snapshots,
+        layout.containers,
+        layout.volumes,
+        layout.run,
+        layout.netns,
+        layout.runtime,
+        layout.sockets,
+    ):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chmod(layout.engine, 0o711)

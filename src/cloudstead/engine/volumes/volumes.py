@@ -1,0 +1,7 @@
+"""Named volumes: folders that outlive containers."""
+
+from __future__ import annotations
+
+
+class Volumes:
+    """All volumes of this cloud."""
