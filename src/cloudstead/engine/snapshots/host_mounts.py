@@ -1,0 +1,159 @@
+"""Writables: an upper folder over a stack of snapshots, mounted by overlayfs where the container's bundle has its root file system.
+
+Names in the mount's options are relative to the folder of the snapshots (the process goes there for the call): the kernel takes one page
+of options, and this way some 500 layers, as many as overlayfs allows, fit; and nothing in the data directory's path can be mistaken for an option.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from cloudstead.engine.errors import Conflict, Failed, InvalidArgument, NotFound, Unsupported
+from cloudstead.engine.host.server import Host
+from cloudstead.engine.snapshots import linux
+from cloudstead.engine.snapshots.host_shelf import Shelf, Stack
+
+MOST_LAYERS = 500  # OVL_MAX_STACK
+MOST_OPTIONS = 4095
+
+
+def shelf_of(host: Host) -> Shelf:
+    shelf = host.parts.get("snapshots")
+    if shelf is None:
+        shelf = host.parts["snapshots"] = Shelf(host.layout)
+    assert isinstance(shelf, Shelf)
+    return shelf
+
+
+def mount_writable(host: Host, key: str, layers: tuple[str, ...], size: int = 0) -> Path:
+    """Mount a writable over a stack of chains (the lowest first), making it when there is none. Where, for a bundle's `root.path`.
+
+    Raises:
+        NotFound: a layer is not unpacked.
+        Conflict: there is one of that name over other layers.
+        Unsupported: a size, where the file system cannot hold a folder to one.
+    """
+    shelf = shelf_of(host)
+    folder = shelf.writable(key)
+    target = folder / "rootfs"
+    try:
+        stack = shelf.stack(key)
+    except NotFound:
+        stack = _make(shelf, key, Stack(layers=layers, size=size))
+    else:
+        if stack.layers != layers:
+            raise Conflict(f"the root file system {key} lies over other layers")
+        if os.path.ismount(target):
+            return target
+    _mount(host, shelf, key, stack)
+    return target
+
+
+def unmount_writable(host: Host, key: str) -> None:
+    """What was written stays. Without effect when it is not mounted."""
+    target = host.layout.containers / key / "rootfs"
+    while target.is_dir() and os.path.ismount(target):
+        linux.unmount(str(target), linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
+
+
+def is_mounted(shelf: Shelf, key: str) -> bool:
+    return os.path.ismount(shelf.writable(key) / "rootfs")
+
+
+def _make(shelf: Shelf, key: str, stack: Stack) -> Stack:
+    if stack.size:
+        raise Unsupported("a container's storage cannot be limited here: the data directory's file system has no project quotas")
+    if len(stack.layers) > MOST_LAYERS:
+        raise InvalidArgument(f"a root file system of {len(stack.layers)} layers: overlayfs takes {MOST_LAYERS}")
+    top = lower_folders(shelf, stack.layers)[0]
+    folder = shelf.writable(key)
+    folder.mkdir(mode=0o711, exist_ok=True)
+    for name in ("rootfs", "work", "upper"):
+        (folder / name).mkdir(mode=0o755, exist_ok=True)
+    # The root of an overlay looks like its upper folder: give that what the image says of its own.
+    copy_attributes(shelf.folder / top, folder / "upper")
+    new = folder / "stack.new"
+    new.write_bytes(msgspec.json.encode(stack))
+    new.rename(folder / "stack")
+    return stack
+
+
+def copy_attributes(source: Path, target: Path) -> None:
+    """Owner, mode and times of a folder of ours."""
+    found = os.lstat(source)
+    os.chown(target, found.st_uid, found.st_gid, follow_symlinks=False)
+    os.chmod(target, found.st_mode & 0o7777)
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns), follow_symlinks=False)
+
+
+def lower_folders(shelf: Shelf, layers: tuple[str, ...]) -> list[str]:
+    """Names as overlayfs wants them: the topmost first."""
+    return [shelf.find(chain).folder for chain in reversed(layers)] or ["empty"]
+
+
+def _mount(host: Host, shelf: Shelf, key: str, stack: Stack) -> None:
+    folder = shelf.writable(key)
+    options = overlay_options(lower_folders(shelf, stack.layers))
+    options.append(f"upperdir=../containers/{key}/upper,workdir=../containers/{key}/work")
+    if host.options.get("overlay-volatile") == "yes":
+        options.append("volatile")
+    _forgive_volatile(folder / "work")
+    overlay(shelf, folder / "rootfs", options)
+
+
+def overlay(shelf: Shelf, target: Path, options: list[str], flags: int = 0) -> None:
+    """Mount, with names relative to the snapshots' folder."""
+    data = ",".join(options)
+    if len(data) > MOST_OPTIONS:
+        raise InvalidArgument(f"too many layers for one mount: {len(data)} bytes of options")
+    with working_in(shelf.folder):
+        try:
+            linux.mount("overlay", str(target), "overlay", flags, data)
+        except OSError as error:
+            raise _explain(error) from None
+    linux.mount("", str(target), "", linux.MS_PRIVATE)
+
+
+def overlay_options(lower: list[str]) -> list[str]:
+    """The lower folders, and what must not be on however the kernel was built: layers are made from upper folders as they are."""
+    return [f"lowerdir={':'.join(lower)}", *_switches()]
+
+
+@functools.cache
+def _switches() -> tuple[str, ...]:
+    wanted = {"index": "index=off", "redirect_dir": "redirect_dir=off", "metacopy": "metacopy=off", "xino_auto": "xino=auto"}
+    return tuple(option for name, option in wanted.items() if os.path.exists(f"/sys/module/overlay/parameters/{name}"))
+
+
+def _explain(error: OSError) -> Exception:
+    if error.errno == errno.ENODEV:
+        return Unsupported("this kernel has no overlayfs")
+    if error.errno == errno.EINVAL:
+        return Unsupported("overlayfs does not take the data directory's file system (it may be an overlay itself); use ext4 or xfs")
+    return Failed(f"overlayfs: {error.strerror}")
+
+
+def _forgive_volatile(work: Path) -> None:
+    """A volatile overlay refuses its second mount, for fear that the machine went down in between; here that is the user's choice."""
+    with contextlib.suppress(OSError):
+        os.rmdir(work / "work" / "incompat" / "volatile")
+        os.rmdir(work / "work" / "incompat")
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """This process has one thread, so nobody else looks at its working folder meanwhile."""
+    before = os.open(".", linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)

@@ -1,0 +1,141 @@
+"""System calls that Python has no name for: mounts, namespaces, capabilities, and openat2, which keeps a path inside a folder.
+
+The numbers of openat2 and mount_setattr are the same on every architecture; pivot_root's are not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+
+from cloudstead.engine.errors import Unsupported
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWNET = 0x20000, 0x4000000, 0x8000000, 0x40000000
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 1, 2, 4, 8, 16
+O_PATH: int = os.O_PATH
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS = 1, 24, 28, 38
+SECBIT_NO_SETUID_FIXUP, SECBIT_NOROOT = 1 << 2, 1 << 0
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETUID, CAP_SYS_ADMIN, CAP_MKNOD, CAP_SETFCAP = 0, 1, 3, 4, 7, 21, 27, 31
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
+_OPENAT2, _MOUNT_SETATTR = 437, 442
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_how = struct.Struct("QQQ")
+
+
+def _check(result: int, what: str | bytes = "") -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        if number == errno.ENOSYS:
+            raise Unsupported("this kernel is too old to keep paths inside a folder: Linux 5.6 is needed")
+        raise OSError(number, os.strerror(number), what or None)
+    return result
+
+
+class Resolver:
+    """openat2(2) with fixed flags: made once, since making the structure costs as much as the call."""
+
+    __slots__ = ("_how", "_number")
+
+    def __init__(self, flags: int, resolve: int, mode: int = 0) -> None:
+        self._how = ctypes.create_string_buffer(_how.pack(flags | os.O_CLOEXEC, mode, resolve), _how.size)
+        self._number = ctypes.c_long(_OPENAT2)
+
+    def __call__(self, folder: int, path: bytes) -> int:
+        """A descriptor. OSError as open(2); ELOOP where a link was met that the flags forbid."""
+        while True:
+            fd = _syscall(self._number, folder, path, self._how, ctypes.c_size_t(_how.size))
+            if fd >= 0:
+                return int(fd)
+            number = ctypes.get_errno()
+            if number not in (errno.EAGAIN, errno.EINTR):  # EAGAIN: something was renamed meanwhile, so `..` could not be judged
+                return _check(-1, path)
+
+
+folder_in_root = Resolver(os.O_RDONLY | os.O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+"""A folder, links followed inside the root."""
+path_in_root = Resolver(O_PATH | os.O_NOFOLLOW, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+"""Anything; a link as the last component is not followed."""
+target_in_root = Resolver(O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+"""Anything; links followed inside the root."""
+plain_folder = Resolver(os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
+"""A folder on a path without links."""
+plain_path = Resolver(O_PATH | os.O_NOFOLLOW, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
+"""Anything on a path without links."""
+plain_file = Resolver(os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
+"""A file to read, on a path without links."""
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
+    _check(
+        _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode() or None, ctypes.c_ulong(flags), os.fsencode(data) or None),
+        target,
+    )
+
+
+def unmount(target: str, flags: int = 0) -> None:
+    _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags))
+
+
+def enter_namespace(fd: int, kind: int) -> None:
+    _check(_libc.setns(fd, kind))
+
+
+def pivot_root_here() -> None:
+    """Make the current folder, a mount, the root of this mount namespace, and let go of everything else."""
+    number = _PIVOT_ROOT.get(platform.machine())
+    if number is None:
+        raise Unsupported(f"the number of pivot_root on {platform.machine()} is not known")
+    _check(_syscall(ctypes.c_long(number), b".", b"."))
+    unmount(".", MNT_DETACH)
+    os.chdir("/")
+
+
+def set_mount_flags(target: str, attributes: int) -> None:
+    """Add MOUNT_ATTR_* to a mount and all below it (Linux 5.12)."""
+    structure = ctypes.create_string_buffer(struct.pack("QQQQ", attributes, 0, 0, 0), 32)
+    _check(
+        _syscall(ctypes.c_long(_MOUNT_SETATTR), AT_FDCWD, os.fsencode(target), ctypes.c_uint(AT_RECURSIVE), structure, ctypes.c_size_t(32)),
+        target,
+    )
+
+
+def keep_capabilities(*kept: int) -> None:
+    """Be nobody who may signal others, with root's view of files and only these capabilities, which no program can get back.
+
+    Files are judged and made as root's (fsuid 0); signals are judged by the other ids.
+    """
+    mask = sum(1 << number for number in kept)
+    for number in range(64):
+        if _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) < 0 and ctypes.get_errno() == errno.EINVAL:
+            break
+    _check(_libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP | SECBIT_NOROOT, 0, 0, 0))
+    os.setgroups([])
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    _libc.setfsuid(0)
+    header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), 8)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    _check(_libc.capset(header, ctypes.create_string_buffer(struct.pack("6I", low, low, 0, high, high, 0), 24)))
+    _check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+NOBODY = 0x7FFFFFF0  # an id that nothing on the machine runs as
+
+
+def sync_filesystem(fd: int) -> None:
+    """syncfs(2): one call for all that was written, instead of one for each file."""
+    _check(_libc.syncfs(fd))
