@@ -58,6 +58,12 @@ class Volumes:
         self._rows = store.table(VOLUMES)
         self._uses = store.table(USES)
 
+    async def start(self) -> None:
+        """There is nothing to begin: the tables are there."""
+
+    async def stop(self) -> None:
+        """What is mounted stays: containers go on."""
+
     # finding
 
     def get(self, name: str) -> Volume:
@@ -104,7 +110,7 @@ class Volumes:
                 with self._store.transaction() as tx:
                     row = tx.put(VOLUMES, row)
                 await self._store.settled()
-                await self._make(row)
+                await self._make_new(row)
         return row
 
     async def use(self, name: str, container: str) -> Volume:
@@ -195,6 +201,14 @@ class Volumes:
         await self._host.call(
             commands.MakeVolume(name=row.name, kind=options.get("type", ""), device=options.get("device", ""), options=options.get("o", ""))
         )
+
+    async def _make_new(self, row: Volume) -> None:
+        try:
+            await self._make(row)
+        except BaseException:
+            with self._store.transaction() as tx:
+                tx.delete(VOLUMES, (row.name,))
+            raise
 
     async def _remove(self, name: str) -> None:
         row = self._rows.get((name,))
