@@ -78,6 +78,37 @@ _usable() {
     command -v "$python" >/dev/null && "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+# Installs Debian packages that lack, when this is root on a Debian or Ubuntu; else says what to install. Never fails: who needs one says so itself.
+# Programs named by `program:package`; CLOUDSTEAD_NO_APT=1 leaves the machine alone.
+programs() {
+    lacking=""
+    for pair in "$@"; do
+        case $pair in
+            /*) [ -e "${pair%%:*}" ] || lacking="$lacking ${pair#*:}" ;;
+            *) PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || lacking="$lacking ${pair#*:}" ;;
+        esac
+    done
+    [ -n "$lacking" ] || return 0
+    command -v apt-get >/dev/null || return 0
+    if [ "$(id -u)" != 0 ] || [ -n "${CLOUDSTEAD_NO_APT:-}" ]; then return 0; fi
+    # Once for each set of packages: what cannot be installed here is not tried at every start.
+    mkdir -p "$root/.cache" && [ "$(cat "$root/.cache/apt.tried" 2>/dev/null)" != "$lacking" ] || return 0
+    printf '%s' "$lacking" >"$root/.cache/apt.tried"
+    note "installing Debian's packages$lacking"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $lacking; } >"$root/.cache/apt.log" 2>&1 </dev/null ||
+        note "installing failed ($root/.cache/apt.log); what needs them will say so."
+}
+
+# Takes one program out of a Debian package without installing it, so that no service is started: for tests. Prints nothing; puts it on PATH.
+unpacked() {
+    folder=$root/.cache/debian
+    if ! [ -x "$folder/usr/bin/$1" ]; then
+        mkdir -p "$folder"
+        (cd "$folder" && apt-get download -qq "$1" && dpkg -x "$1"_*.deb . && rm -f "$1"_*.deb) >/dev/null 2>&1 </dev/null || return 0
+    fi
+    PATH=$PATH:$folder/usr/bin
+}
+
 note() {
     printf '%s: %s\n' "${0##*/}" "$1" >&2
 }

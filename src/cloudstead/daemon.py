@@ -29,6 +29,7 @@ from cloudstead.edge.dispatch import Calls
 from cloudstead.edge.identify import Identifier
 from cloudstead.edge.policy import PolicyAuthorizer
 from cloudstead.edge.protocols.index import ServiceIndex
+from cloudstead.engine.start import EngineRoom, EngineSettings
 from cloudstead.http.limits import Limits
 from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.http.server import Server, loop_factory
@@ -59,6 +60,7 @@ class Cloudstead:
         self._stack = AsyncExitStack()
         self.cloud: Cloud
         self.calls: Calls
+        self.engine: EngineRoom
         self.port = 0
         self.hasten: Callable[[], None] = lambda: None  # once it stops: wait for no running call any longer
 
@@ -99,9 +101,31 @@ class Cloudstead:
         server = Server(self.calls, limits=Limits(connections=connections_at_once()))
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         self.hasten = server.hasten
+        await self._open_docker(store)
         stack.callback(setattr, cloud, "stopping", True)
         self.port = await server.listen_tcp(settings.host, settings.port, tls=tls_context(settings) if settings.tls else None)
         cloud.endpoint = endpoint_of(settings.host, self.port, settings.tls)
+
+    async def _open_docker(self, store: Store) -> None:
+        """The engine's place, and Docker's API on a socket that starts it at the first request."""
+        settings = self.settings
+        self.engine = EngineRoom(
+            EngineSettings(
+                data=settings.data,
+                enabled=settings.engine != "off",
+                runtime=settings.runtime,
+                host_socket=settings.engine_host,
+                options={"registries": ",".join(settings.registries)} if settings.registries else {},
+            ),
+            store,
+            self._clock,
+        )
+        self.cloud.parts["engine"] = self.engine
+        self._stack.push_async_callback(self.engine.stop)
+        await self.engine.begin()
+        server = Server(self.engine.docker, limits=Limits(connections=connections_at_once()))
+        self._stack.push_async_callback(server.stop, 0.0)
+        await server.listen_unix(datadir.docker_socket(settings.data))
 
     async def stop(self) -> None:
         """Let running calls end (until `hasten`), then close everything in the reverse order of its opening."""

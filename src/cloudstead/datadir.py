@@ -4,11 +4,13 @@
 <data>/root-key.json     the key of account 000000000000's root user, made once
 <data>/run.json          who is running on it (runfile.py)
 <data>/daemon.log        what it said (logs.py)
+<data>/docker.sock       Docker's API, while it runs
 <data>/…                 the store, and one folder for each service that keeps files
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -24,6 +26,19 @@ LAYOUT = 1  # goes up when what lies where in the folder changes
 MARK_TEXT = f'# This folder is the data of a Cloudstead. "cloudstead reset" empties it.\nlayout = {LAYOUT}\n'
 ROOT_KEY = "root-key.json"
 _ACCOUNT = "000000000000"  # kernel.identity.DEFAULT_ACCOUNT, whose module is too heavy for `cloudstead --help`
+
+
+SOCKET_PATH = 100  # bytes; the kernel takes 107
+
+
+def docker_socket(data: Path) -> Path:
+    """Where Docker's API listens: `docker.sock` in the folder, or, when that is too long for a socket's name, one for it among root's or the user's."""
+    path = data / "docker.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH:
+        return path
+    short = hashlib.sha256(os.fsencode(data)).hexdigest()[:8]
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    return folder / f"cloudstead-{os.geteuid()}-{short}.sock"
 
 
 class Unusable(Exception):

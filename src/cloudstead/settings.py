@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 IamMode: TypeAlias = Literal["off", "warn", "enforce"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+EngineMode: TypeAlias = Literal["auto", "off"]
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 4566
@@ -43,6 +44,10 @@ class Settings:
     iam: IamMode = "off"  # whether policies are judged: not at all, only reported in the log, or enforced
     tls: bool = False  # HTTPS instead of HTTP, with a certificate from a certificate authority of our own
     log_level: LogLevel = "info"
+    engine: EngineMode = "auto"  # whether containers are run: when something needs one, or never
+    runtime: str = "runc"  # the OCI runtime of containers that name none
+    engine_host: Path | None = None  # the socket of an engine host that root started; None: the daemon, being root, starts its own
+    registries: tuple[str, ...] = ()  # that are spoken to without TLS, as "host:port"; those of this machine are anyway
 
     @property
     def endpoint(self) -> str:
@@ -59,6 +64,10 @@ def settings_for(
     iam: IamMode | None = None,
     tls: bool = False,
     log_level: LogLevel = "info",
+    engine: EngineMode = "auto",
+    runtime: str = "runc",
+    engine_host: Path | None = None,
+    registries: tuple[str, ...] = (),
 ) -> Settings:
     """The settings with the rules applied: who can be reached from elsewhere is strict, and who is strict enforces unless told otherwise."""
     strict = strict or not is_loopback(host)
@@ -70,6 +79,10 @@ def settings_for(
         iam=iam or ("enforce" if strict else "off"),
         tls=tls,
         log_level=log_level,
+        engine=engine,
+        runtime=runtime,
+        engine_host=engine_host,
+        registries=registries,
     )
 
 

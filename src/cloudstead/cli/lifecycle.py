@@ -35,6 +35,10 @@ def up(arguments: argparse.Namespace) -> int:
         iam=arguments.iam,
         tls=arguments.tls,
         log_level=arguments.log_level,
+        engine=arguments.engine,
+        runtime=arguments.runtime,
+        engine_host=arguments.engine_host,
+        registries=tuple(arguments.registry),
     )
     if arguments.in_background:
         logs.keep_short(settings.data / runfile.LOG_FILE)
@@ -94,6 +98,9 @@ def _start_in_background(settings: Settings) -> Run:
     command = [sys.executable, "-P", "-m", "cloudstead", "up", "--in-background", "--data", str(settings.data), "--host", settings.host]
     command += ["--port", str(settings.port), "--iam", settings.iam, "--log-level", settings.log_level]
     command += ["--strict"] * settings.strict + ["--tls"] * settings.tls
+    command += ["--engine", settings.engine, "--runtime", settings.runtime]
+    command += ["--engine-host", str(settings.engine_host)] if settings.engine_host is not None else []
+    command += [f"--registry={registry}" for registry in settings.registries]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
     os.close(log)
     deadline = time.monotonic() + STARTS_WITHIN

@@ -56,6 +56,23 @@ def build_parser() -> argparse.ArgumentParser:
     up.add_argument("--iam", choices=("off", "warn", "enforce"), help="what to do with IAM policies (default: off; enforce with --strict)")
     up.add_argument("--tls", action="store_true", help="serve HTTPS with a certificate of Cloudstead's own authority")
     up.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="what to log (default: %(default)s)")
+    up.add_argument(
+        "--engine", choices=("auto", "off"), default="auto", help="run containers when something needs one, or never (default: %(default)s)"
+    )
+    up.add_argument(
+        "--runtime",
+        default="runc",
+        metavar="NAME",
+        help="the OCI runtime of containers: runc, crun, runsc, kata or a path (default: %(default)s)",
+    )
+    up.add_argument("--engine-host", type=_folder, metavar="SOCKET", help="use the engine host that root started and that listens there")
+    up.add_argument(
+        "--registry",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a registry that is spoken to without TLS; may be given more than once",
+    )
     up.add_argument("--no-profile", action="store_true", help="leave the AWS profile `cloudstead` in ~/.aws alone")
     up.add_argument("--in-background", action="store_true", help=argparse.SUPPRESS)  # how --detach starts the daemon
 

@@ -35,6 +35,7 @@ class HostClient:
         self.runtime = runtime
         self.options = options or {}
         self.lost: Callable[[], None] = lambda: None
+        self.why_not = ""  # set by who knows that there will be no host: calls are refused with this sentence
         self._watchers: dict[type[Event], list[Callable[[Any], None]]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
@@ -97,7 +98,7 @@ class HostClient:
     async def call_with_descriptors(self, command: Command[R], descriptors: Sequence[int] = ()) -> tuple[R, list[int]]:
         """The same; the descriptors that come with the answer are the caller's to close."""
         if self._channel is None:
-            raise Unavailable("the engine host is not running")
+            raise Unavailable(self.why_not or "the engine host is not running")
         number = next(self._ids)
         waiter: asyncio.Future[tuple[msgspec.Raw, list[int]]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiter

@@ -1,0 +1,190 @@
+"""Puts an engine together, when the first who needs it comes, and keeps it in order while it runs.
+
+Nothing is started for a cloud that never runs a container: no process, no table, no namespace. Where there are pods of an earlier run the engine
+starts with the daemon, because their ends are to be told and their restart policies kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cloudstead.engine.engine import Engine
+from cloudstead.engine.errors import EngineError
+from cloudstead.engine.host.layout import Layout
+from cloudstead.http.messages import HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    from cloudstead.engine.dockerapi.api import DockerApi
+    from cloudstead.kernel.clock import Clock
+    from cloudstead.kernel.store import Store
+
+log = logging.getLogger("cloudstead.engine")
+
+SWEEP_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What the daemon tells its engine."""
+
+    data: Path
+    enabled: bool = True
+    runtime: str = "runc"  # the OCI runtime of containers that name none
+    host_socket: Path | None = None  # a host that root started by itself; None: a child of ours
+    options: dict[str, str] = field(default_factory=dict)
+
+
+class EngineRoom:
+    """The place of an engine that may not have been started yet."""
+
+    def __init__(self, settings: EngineSettings, store: Store, clock: Clock) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self.engine: Engine | None = None
+        self._docker: DockerApi | None = None
+        self._starting: asyncio.Future[Engine] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def ready(self) -> Engine:
+        """The engine, started if it is not. Callers at the same time share one start; a failed one is tried again."""
+        if self.engine is not None:
+            return self.engine
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+            self._starting.add_done_callback(self._started)
+        return await asyncio.shield(self._starting)
+
+    def _started(self, _: asyncio.Future[Engine]) -> None:
+        self._starting = None
+
+    async def begin(self) -> None:
+        """At the daemon's start: where an earlier run left pods, the engine goes on with them."""
+        from cloudstead.engine.pods.model import PODS
+
+        self.store.attach([PODS])
+        if next(iter(self.store.table(PODS).scan()), None) is not None:
+            await self.ready()
+
+    async def stop(self) -> None:
+        """Containers go on."""
+        if self._starting is not None:
+            with contextlib.suppress(Exception):
+                await self._starting
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeping
+        if self._docker is not None:
+            await self._docker.stop()
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            await close(engine)
+
+    async def docker(self, request: HttpRequest) -> HttpResponse:
+        """The handler of the Docker Engine API's socket."""
+        engine = await self.ready()
+        if self._docker is None:
+            await self._open_docker(engine)
+        assert self._docker is not None
+        return await self._docker(request)
+
+    async def _open_docker(self, engine: Engine) -> None:
+        from cloudstead.engine.build.builder import Builder
+        from cloudstead.engine.dockerapi.api import DockerApi
+
+        docker = self._docker = DockerApi(engine, Builder(engine))
+        await docker.start()
+
+    async def _start(self) -> Engine:
+        engine = await open_engine(self.settings, self.store, self.clock)
+        self.engine = engine
+        await self._open_docker(engine)
+        self._sweeping = asyncio.ensure_future(self._sweep_again(engine))
+        return engine
+
+    async def _sweep_again(self, engine: Engine) -> None:
+        while True:
+            await sweep(engine)
+            await self.clock.sleep(SWEEP_SECONDS)
+
+
+async def open_engine(settings: EngineSettings, store: Store, clock: Clock) -> Engine:
+    """All parts, started. Where no host can be, they are there too, and refuse with the reason what needs it."""
+    from cloudstead.engine.host.client import HostClient
+    from cloudstead.engine.images.images import LocalImages
+    from cloudstead.engine.network.networks import LocalNetworks
+    from cloudstead.engine.pods.oci import OciDriver
+    from cloudstead.engine.snapshots.snapshots import LocalSnapshots
+    from cloudstead.engine.volumes.volumes import Volumes
+
+    host = HostClient(Layout(settings.data), runtime=settings.runtime, options=settings.options)
+    why_not = await _start_host(host, settings)
+    snapshots = LocalSnapshots(host)
+    images = LocalImages(settings.data, store, clock, snapshots)
+    networks = LocalNetworks(store, clock, host)
+    volumes = Volumes(store, clock, host)
+    pods = OciDriver(store, clock, host, networks, volumes, snapshots)
+    engine = Engine(settings.data, store, clock, host, why_not, snapshots, images, networks, volumes, pods)
+    try:
+        for part in (images, volumes, networks):
+            await part.start()
+        if not why_not:
+            await pods.start_driver()
+    except BaseException:
+        await close(engine)
+        raise
+    return engine
+
+
+async def _start_host(host: object, settings: EngineSettings) -> str:
+    """Returns why there is none; empty when there is."""
+    from cloudstead.engine.host.client import HostClient
+
+    assert isinstance(host, HostClient)
+    if not settings.enabled:
+        host.why_not = "this Cloudstead was started with --engine off"
+    elif settings.host_socket is not None:
+        await host.connect(settings.host_socket)
+    elif os.geteuid() != 0:
+        host.why_not = (
+            "containers need root's rights, and this Cloudstead runs without them: start it with sudo, or start the engine host by itself "
+            "(docs/engine.md) and name its socket with --engine-host"
+        )
+    else:
+        await host.start()
+    return host.why_not
+
+
+async def close(engine: Engine) -> None:
+    """Stop the parts, the host last; containers go on."""
+    for stop in (engine.pods.stop_driver, engine.networks.stop, engine.volumes.stop, engine.images.stop):
+        try:
+            await stop()
+        except Exception:
+            log.exception("stopping the engine")
+    if engine.host is not None:
+        await engine.host.close()
+
+
+async def sweep(engine: Engine) -> list[str]:
+    """Remove what no row owns. Whatever cannot be removed now will be met again in a minute."""
+    if engine.why_not:
+        return []
+    removed: list[str] = []
+    for part in (engine.pods, engine.networks, engine.volumes, engine.snapshots):
+        try:
+            removed += await part.sweep()
+        except EngineError as error:
+            log.warning("sweeping: %s", error)
+        except Exception:
+            log.exception("sweeping")
+    for sentence in removed:
+        log.info("swept: %s", sentence)
+    return removed
