@@ -33,8 +33,12 @@ class Snapshots(Protocol):
         """
         ...
 
-    async def mount(self, key: str, layers: tuple[str, ...], *, size: int = 0) -> str:
-        """A writable over a stack, mounted; made when there is none. Returns where (a path of the host's)."""
+    async def mount(self, key: str, layers: tuple[str, ...], *, size: int = 0, skeleton: bool = True) -> str:
+        """A writable over a stack, mounted; made when there is none. Returns where (a path of the host's).
+
+        `skeleton` puts a layer between that holds what the runtime mounts on (/proc, /dev/pts, /etc/hosts …), as Docker's init layer does: so that
+        these places are in no diff. It is seen by who reads the whole; without it there is the stack alone (COPY --from).
+        """
         ...
 
     async def unmount(self, key: str) -> None:
@@ -66,11 +70,20 @@ class Snapshots(Protocol):
         """Bytes written by a container."""
         ...
 
-    # paths inside a root file system; links are followed inside it, never out of it. `merged` of a container that is not mounted is mounted for the time.
+    # Paths inside a root file system; links are followed inside it, never out of it. A writable that is not mounted is mounted for the time.
+    # With `pid`, a process of the running container, they are looked up as that process sees them: volumes, binds and tmpfs included.
 
-    async def stat(self, key: str, path: str) -> PathStat: ...
+    async def stat(self, key: str, path: str, *, pid: int = 0) -> PathStat:
+        """As lstat(2), but a trailing slash follows a link. `link_target` is where a link leads, inside."""
+        ...
 
-    def archive(self, key: str, path: str) -> AsyncIterator[bytes]: ...
+    def archive(self, key: str, path: str, *, pid: int = 0) -> AsyncIterator[bytes]:
+        """A tar of a file or folder under its base name, as `docker cp` wants it: "/a/b" gives "b" and "b/…", "/a/b/." gives "./" and "./…"."""
+        ...
+
+    def export(self, key: str) -> AsyncIterator[bytes]:
+        """A tar of the whole root file system, names relative to it, without mounts."""
+        ...
 
     async def unarchive(
         self,
@@ -80,12 +93,23 @@ class Snapshots(Protocol):
         *,
         no_overwrite_dir_non_dir: bool = False,
         owner: tuple[int, int] | None = None,
-    ) -> None: ...
+        pid: int = 0,
+    ) -> None:
+        """Unpack a tar (plain, gzip, bzip2, xz or zstd) into a folder that is there. `owner` replaces what the tar says."""
+        ...
 
     async def list_snapshots(self) -> dict[str, int]:
         """Chain ids and their sizes."""
         ...
 
     async def remove_snapshot(self, chain_id: str) -> int:
-        """Bytes won. Conflict: a container is mounted over it."""
+        """Bytes won. Conflict: a writable or another chain lies over it (remove the highest first)."""
+        ...
+
+    async def list_writables(self) -> tuple[str, ...]:
+        """Keys of all there are: what of them nobody knows, its owner removes."""
+        ...
+
+    async def sweep(self) -> list[str]:
+        """Remove what a crash left half-made or half-removed. A sentence for each thing."""
         ...
