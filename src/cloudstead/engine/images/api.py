@@ -8,8 +8,8 @@ An image's id is the digest of its configuration, as in Docker. References are k
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol, TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -120,6 +120,18 @@ class Progress(msgspec.Struct, frozen=True):
     total: int = 0
 
 
+Action: TypeAlias = Literal["pull", "push", "tag", "untag", "delete", "load", "save", "import"]
+
+
+class ImageEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something happened to an image, in the words of Docker's events."""
+
+    action: Action
+    image: str  # its id
+    name: str  # by which it was asked for; the id when it was not by name
+    time: float
+
+
 Tell: TypeAlias = Callable[[Progress], None]
 
 
@@ -222,4 +234,13 @@ class Images(Protocol):
 
     async def collect(self) -> int:
         """Remove blobs and snapshots that nothing refers to and that are older than a few minutes. Bytes won."""
+        ...
+
+    def add_roots(self, roots: Callable[[], Iterable[str]]) -> None:
+        """Blobs and chains that another room's rows need: called at each collection, on the loop, for their digests; nothing is followed from them, so a
+        manifest's layers and the chains below a chain are named too."""
+        ...
+
+    def subscribe(self, callback: Callable[[ImageEvent], None]) -> Callable[[], None]:
+        """Call back with each event until the returned function is called."""
         ...
