@@ -31,8 +31,10 @@ log = logging.getLogger(__name__)
 MODULES = (
     "system",
     "networks",  # before containers: theirs must be there when containers are started anew
+    "connections",
     "volumes",
     "images",
+    "transfers",
     "auth",
     "distribution",
     "build",

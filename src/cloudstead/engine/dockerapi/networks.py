@@ -17,6 +17,7 @@ from cloudstead.engine.dockerapi.filters import Filters
 from cloudstead.engine.dockerapi.network_model import NETWORKS, DockerNetwork
 from cloudstead.engine.dockerapi.network_specs import IS_DEFAULT, NetworkCreate, first_address, row_of, spec_of
 from cloudstead.engine.dockerapi.parameters import moment
+from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NoSpace, NotFound
 from cloudstead.engine.pods.api import AttachedInterface
@@ -151,10 +152,6 @@ async def start(api: DockerApi) -> None:
         log.warning("the default network could not be made: %s", error.message)
 
 
-def container_name(api: DockerApi, container: str) -> str:
-    return container
-
-
 def describe(api: DockerApi, row: DockerNetwork, *, containers: bool) -> dict[str, Any]:
     """As `docker network inspect` shows it; without its containers in a list."""
     inside = api.part(DockerNetworks).attached(row) if containers else {}
@@ -183,8 +180,9 @@ def describe(api: DockerApi, row: DockerNetwork, *, containers: bool) -> dict[st
 
 
 def _inside(api: DockerApi, row: DockerNetwork, container: str, interface: AttachedInterface | None) -> dict[str, str]:
+    known = api.part(Containers).by_id(container)
     return {
-        "Name": container_name(api, container),
+        "Name": known.name if known else container,
         "EndpointID": endpoint_id(row.id, container),
         "MacAddress": interface.mac if interface else "",
         "IPv4Address": f"{interface.ip}/{interface.prefix}" if interface else "",
