@@ -1,0 +1,84 @@
+"""What the parts of this room share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cloudstead.engine.errors import Failed
+from cloudstead.engine.images import digests
+from cloudstead.engine.images.api import Descriptor, Progress, Tell
+from cloudstead.engine.images.tasks import KeyedLocks
+
+if TYPE_CHECKING:
+    from cloudstead.engine.images.content import ContentStore, Lease
+    from cloudstead.engine.images.records import Records
+    from cloudstead.engine.images.transport import Transport
+    from cloudstead.engine.snapshots.api import Snapshots
+    from cloudstead.kernel.clock import Clock
+
+DOWNLOADS = 3  # layers at once, of all pulls: Docker's max-concurrent-downloads
+UPLOADS = 5  # its max-concurrent-uploads
+
+Roots = Callable[[], Iterable[str]]
+
+
+@dataclass(slots=True)
+class Room:
+    content: ContentStore
+    records: Records
+    snapshots: Snapshots
+    clock: Clock
+    transport: Transport
+    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS))
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
+    removing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while blobs and snapshots are taken away
+    fetching: KeyedLocks = field(default_factory=KeyedLocks)  # by digest: two pulls need the same layer
+    roots: list[Roots] = field(default_factory=list)
+
+
+class Unpacking:
+    """The layers of one image, unpacked one after the other, while later ones may still be on their way.
+
+    Leases come first: from the time that the chains are leased none of them is removed, and `begin` waits for a removal that is under way.
+    """
+
+    def __init__(self, room: Room, lease: Lease, diff_ids: tuple[str, ...], tell: Tell | None = None) -> None:
+        self._room = room
+        self._diff_ids = diff_ids
+        self._tell = tell or (lambda progress: None)
+        self.chains = digests.chain_ids(diff_ids)
+        self._known: dict[str, int] = {}
+        self.sizes: list[int] = []
+        lease.add(*self.chains)
+
+    async def begin(self) -> None:
+        async with self._room.removing:
+            pass
+        self._known = await self._room.snapshots.list_snapshots() if self.chains else {}
+
+    def has(self, number: int) -> bool:
+        return self.chains[number] in self._known
+
+    async def add(self, number: int, layer: Descriptor) -> None:
+        """The next one; its blob is here."""
+        chain = self.chains[number]
+        if number != len(self.sizes):
+            raise Failed("layers were unpacked out of order")
+        if chain in self._known:
+            self.sizes.append(self._known[chain])
+            return
+        self._tell(Progress("Extracting", digests.short(layer.digest), 0, layer.size))
+        descriptor = self._room.content.open(layer.digest)
+        try:
+            parent = self.chains[number - 1] if number else ""
+            unpacked = await self._room.snapshots.unpack(
+                descriptor, media_type=layer.media_type, parent=parent, diff_id=self._diff_ids[number]
+            )
+        finally:
+            os.close(descriptor)
+        self._tell(Progress("Extracting", digests.short(layer.digest), layer.size, layer.size))
+        self.sizes.append(unpacked.size)
