@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from typing import Protocol
 
@@ -79,6 +80,18 @@ class RawStream:
         transport = self._owner.transport
         if transport is not None and not transport.is_closing() and transport.can_write_eof():
             transport.write_eof()
+
+    def hung_up(self) -> bool:
+        """Whether the peer has closed both ways, not only its own (which `read` tells). Unix sockets know; over TCP only writing finds out."""
+        transport = self._owner.transport
+        if transport is None or transport.is_closing():
+            return True
+        connection = transport.get_extra_info("socket")
+        if connection is None:
+            return False
+        poll = select.poll()
+        poll.register(connection.fileno(), 0)  # hanging up and errors are told whether asked for or not
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         if self._owner.transport is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,3 +50,61 @@ def nano_date(nanoseconds: int) -> str:
     whole, rest = divmod(nanoseconds, 1_000_000_000)
     fraction = f".{rest:09d}".rstrip("0") if rest else ""
     return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
+
+
+@contextlib.asynccontextmanager
+async def closing(iterator: AsyncIterator[Any]) -> AsyncIterator[None]:
+    """Close an iterator at the end, if it can be closed: a generator that is given up runs its `finally` then, and not at some later time."""
+    try:
+        yield
+    finally:
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def begun(pieces: AsyncIterator[bytes]) -> Begun:
+    """The same pieces, after the first has come: what goes wrong at the beginning is raised here, while an answer can still say so."""
+    return Begun(await anext(pieces, b""), pieces)
+
+
+class Begun:
+    """A stream whose first piece is here."""
+
+    def __init__(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        self._first: bytes | None = first
+        self._rest = rest
+
+    def __aiter__(self) -> Begun:
+        return self
+
+    async def __anext__(self) -> bytes:
+        first, self._first = self._first, None
+        return await anext(self._rest) if first is None else first
+
+    async def aclose(self) -> None:
+        async with closing(self._rest):
+            self._first = None
+
+
+class Awaited:
+    """A body of one piece that comes when a task is done; the task ends with the answer, also with one that nobody took."""
+
+    def __init__(self, task: asyncio.Future[Any], render: Callable[[asyncio.Future[Any]], bytes]) -> None:
+        self._task = task
+        self._render = render
+        self._over = False
+
+    def __aiter__(self) -> Awaited:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._over:
+            raise StopAsyncIteration
+        self._over = True
+        await asyncio.wait([self._task])
+        return self._render(self._task)
+
+    async def aclose(self) -> None:
+        self._over = True
+        self._task.cancel()

@@ -44,11 +44,12 @@ MODULES = (
     "listing",
     "inspecting",
     "files",
+    "commit",
     "observing",
     "attach",
     "logs",
-    "exec",
-    "restart",
+    "execs",
+    "life",  # last: it starts what is to be started again
 )
 
 P = TypeVar("P")

@@ -66,6 +66,10 @@ class Events:
             else:
                 queue.put_nowait(event)
 
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
     def since(self, time: float, until: float = 0.0) -> list[Event]:
         first, last = time * 1e9, until * 1e9
         return [event for event in self._ring if event.time_nano >= first and (not until or event.time_nano <= last)]

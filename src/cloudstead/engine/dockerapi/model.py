@@ -7,7 +7,8 @@ Each is a pod of the engine with one container; pod and container have the Docke
 
 from __future__ import annotations
 
-from cloudstead.engine.dockerapi.shapes import ContainerConfig, EndpointSettings, HostConfig, Shape
+from cloudstead.engine.dockerapi.endpoints import EndpointSettings
+from cloudstead.engine.dockerapi.shapes import ContainerConfig, HostConfig, Shape
 from cloudstead.kernel.store import Row, Table
 
 

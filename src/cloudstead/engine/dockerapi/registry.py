@@ -130,9 +130,11 @@ class Containers:
 
     # telling
 
-    def tell(self, row: DockerContainer, action: str, time: float = 0.0, **attributes: str) -> None:
+    def tell(self, row: DockerContainer, action: str, attributes: dict[str, str] | None = None, *, time: float = 0.0) -> None:
         """To `docker events`."""
-        self._api.events.tell("container", action, row.id, {**row.labels, "image": row.image, "name": row.name, **attributes}, time=time)
+        self._api.events.tell(
+            "container", action, row.id, {**row.labels, "image": row.image, "name": row.name, **(attributes or {})}, time=time
+        )
 
 
 def name_taken(name: str, holder: str) -> Conflict:

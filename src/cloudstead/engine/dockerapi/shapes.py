@@ -8,6 +8,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import field
 
+from cloudstead.engine.dockerapi.endpoints import EndpointSettings
+
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """A JSON object of the API."""
@@ -210,33 +212,6 @@ class HostConfig(Limits, frozen=True, kw_only=True):
     isolation: str = ""
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
-
-
-class IpamConfig(Shape, frozen=True, kw_only=True, omit_defaults=True):
-    ipv4_address: str = field(name="IPv4Address", default="")
-    ipv6_address: str = field(name="IPv6Address", default="")
-    link_local_ips: list[str] | None = field(name="LinkLocalIPs", default=None)
-
-
-class EndpointSettings(Shape, frozen=True, kw_only=True):
-    """A container's place in a network. Clients send the first part; the second is what came of it, and ignored when it is sent back to us."""
-
-    ipam_config: IpamConfig | None = field(name="IPAMConfig", default=None)
-    links: list[str] | None = None
-    aliases: list[str] | None = None
-    driver_opts: dict[str, str] | None = None
-    mac_address: str = ""
-    gw_priority: int = 0  # API 1.48
-
-    network_id: str = field(name="NetworkID", default="")
-    endpoint_id: str = field(name="EndpointID", default="")
-    gateway: str = ""
-    ip_address: str = field(name="IPAddress", default="")
-    ip_prefix_len: int = field(name="IPPrefixLen", default=0)
-    ipv6_gateway: str = field(name="IPv6Gateway", default="")
-    global_ipv6_address: str = field(name="GlobalIPv6Address", default="")
-    global_ipv6_prefix_len: int = field(name="GlobalIPv6PrefixLen", default=0)
-    dns_names: list[str] | None = field(name="DNSNames", default=None)
 
 
 class NetworkingConfig(Shape, frozen=True, kw_only=True):
