@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -39,6 +39,7 @@ class HostClient:
         self._watchers: dict[type[Event], list[Callable[[Any], None]]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
+        self._again: Callable[[], Awaitable[None]] = self.start  # how it was begun
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[tuple[msgspec.Raw, list[int]]]] = {}
         self._incoming: msgspec.msgpack.Decoder[FromHost] = msgspec.msgpack.Decoder(FromHost)
@@ -66,6 +67,11 @@ class HostClient:
     def join(self, sock: socket.socket) -> None:
         """Use a host at the other end of a connected socket."""
         self._channel = Channel(sock, self._received, self._gone)
+
+    async def restart(self) -> None:
+        """A new host in the place of one that has ended. Raises Unavailable when there is none yet."""
+        await self.close()
+        await self._again()
 
     async def close(self) -> None:
         """End the host; containers go on."""
@@ -143,7 +149,10 @@ class HostClient:
             for kind in self._watchers:
                 union = kind if union is None else union | kind
             self._event_decoder = msgspec.msgpack.Decoder(union)
-        event = self._event_decoder.decode(raw)
+        try:
+            event = self._event_decoder.decode(raw)
+        except msgspec.ValidationError:  # of a kind that nobody wants
+            return
         for callback in self._watchers[type(event)]:
             callback(event)
 

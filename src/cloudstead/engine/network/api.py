@@ -57,6 +57,9 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
 class Networks(Protocol):
     """All networks of this cloud. Kept in the store (`network/model.py`), made on the host when a pod needs them."""
 
+    async def restore(self) -> None:
+        """The host has been started anew: tell it everything again, before any pod is asked for. (`start` does the same for the first host.)"""
+
     async def create(self, spec: NetworkSpec) -> None:
         """Conflict: the id is taken, or with `host_routes` the addresses are."""
 
