@@ -40,7 +40,7 @@ def endpoint(run: Run | None) -> str:
 
 
 def variables(data: Path, run: Run | None) -> dict[str, str]:
-    """What a shell exports so that AWS's tools and SDKs speak to Cloudstead as the default account's root user."""
+    """What a shell exports so that AWS's tools and SDKs speak to Cloudstead as the default account's root user, and Docker's to its engine."""
     key = datadir.root_key(data)
     values = {
         "AWS_ENDPOINT_URL": endpoint(run),
@@ -52,6 +52,7 @@ def variables(data: Path, run: Run | None) -> dict[str, str]:
         # Some operations (Live Tail, invoking state machines) prefix the endpoint's host, which does not resolve here.
         "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
+    values["DOCKER_HOST"] = f"unix://{datadir.docker_socket(data)}"
     if run is not None and run.tls:
         values["AWS_CA_BUNDLE"] = str(data / CA_FILE)
     return values

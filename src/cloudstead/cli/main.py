@@ -108,6 +108,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--port", type=_port, default=DEFAULT_PORT, metavar="PORT", help="the port that should be free (default: %(default)s)"
     )
 
+    image = commands.add_parser("image", help="make base images without a registry: image bootstrap", parents=[on_data, as_json])
+    image.set_defaults(run="image:image")
+    image.add_argument("action", choices=("bootstrap",), help="make images from Debian packages and load them into the running Cloudstead")
+    image.add_argument("names", nargs="*", metavar="IMAGE", help="busybox, debian, python, node (default: busybox debian)")
+    image.add_argument("--suite", default="bookworm", help="the release of Debian (default: %(default)s)")
+    image.add_argument("--mirror", default="", metavar="URL", help="where its packages are (default: as this machine's apt has it)")
+    image.add_argument("--security-mirror", default="", metavar="URL", help="where its security updates are")
+    image.add_argument(
+        "--package", action="append", default=[], metavar="NAME", help="put this package in too; may be given more than once"
+    )
+    image.add_argument("--refresh", action="store_true", help="make it anew even when the cache has it")
+    image.add_argument("--output", "-o", type=_folder, metavar="FILE", help="write an archive for `docker load` instead of loading it")
+
     version = commands.add_parser("version", help="tell the version", parents=[as_json])
     version.set_defaults(run="version:version")
 
