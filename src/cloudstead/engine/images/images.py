@@ -101,7 +101,7 @@ class LocalImages:
         return saving.save(self._room, names)
 
     async def load(self, tar: AsyncIterator[bytes], *, tell: Tell | None = None) -> tuple[str, ...]:
-        return await loading.load(self._room, tar, tell or pull.NOTHING)
+        return await loading.load(self._room, tar, pull.NOTHING if tell is None else tell)
 
     async def import_tar(
         self,

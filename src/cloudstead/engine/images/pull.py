@@ -25,7 +25,7 @@ NOTHING: Tell = lambda progress: None  # noqa: E731
 
 
 async def pull(room: Room, text: str, platform: Platform | None, credentials: Credentials | None, tell: Tell | None) -> Image:
-    tell = tell or NOTHING
+    tell = NOTHING if tell is None else tell
     reference = parse(text).with_default_tag()
     client = RegistryClient(room.transport, reference.domain, credentials, room.clock)
     tell(Progress(f"Pulling from {reference.path}", reference.target))

@@ -16,7 +16,7 @@ from cloudstead.engine.images.upload import Upload
 
 
 async def push(room: Room, text: str, credentials: Credentials | None, tell: Tell | None) -> Descriptor:
-    tell = tell or NOTHING
+    tell = NOTHING if tell is None else tell
     reference = parse(text).with_default_tag()
     if reference.digest:
         raise InvalidArgument("cannot push a digest reference")

@@ -49,7 +49,7 @@ class Unpacking:
     def __init__(self, room: Room, lease: Lease, diff_ids: tuple[str, ...], tell: Tell | None = None) -> None:
         self._room = room
         self._diff_ids = diff_ids
-        self._tell = tell or (lambda progress: None)
+        self._tell: Tell = (lambda progress: None) if tell is None else tell
         self.chains = digests.chain_ids(diff_ids)
         self._known: dict[str, int] = {}
         self.sizes: list[int] = []
