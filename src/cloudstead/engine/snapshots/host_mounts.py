@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from cloudstead.engine.errors import Conflict, Failed, InvalidArgument, NotFound
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.snapshots import linux
 from cloudstead.engine.snapshots.host_shelf import Shelf, Stack
+from cloudstead.engine.snapshots.host_skeleton import fill
+from cloudstead.engine.snapshots.host_unmount import unmount
 
 MOST_LAYERS = 500  # OVL_MAX_STACK
 MOST_OPTIONS = 4095
@@ -32,7 +35,7 @@ def shelf_of(host: Host) -> Shelf:
     return shelf
 
 
-def mount_writable(host: Host, key: str, layers: tuple[str, ...], size: int = 0) -> Path:
+def mount_writable(host: Host, key: str, layers: tuple[str, ...], size: int = 0, *, skeleton: bool = True) -> Path:
     """Mount a writable over a stack of chains (the lowest first), making it when there is none. Where, for a bundle's `root.path`.
 
     Raises:
@@ -46,10 +49,11 @@ def mount_writable(host: Host, key: str, layers: tuple[str, ...], size: int = 0)
     try:
         stack = shelf.stack(key)
     except NotFound:
-        stack = _make(shelf, key, Stack(layers=layers, size=size))
+        stack = _make(host, shelf, key, Stack(layers=layers, size=size, skeleton=skeleton))
     else:
         if stack.layers != layers:
             raise Conflict(f"the root file system {key} lies over other layers")
+        (folder / "borrowed").unlink(missing_ok=True)  # it stays mounted now
         if os.path.ismount(target):
             return target
     _mount(host, shelf, key, stack)
@@ -58,21 +62,36 @@ def mount_writable(host: Host, key: str, layers: tuple[str, ...], size: int = 0)
 
 def unmount_writable(host: Host, key: str) -> None:
     """What was written stays. Without effect when it is not mounted."""
-    target = host.layout.containers / key / "rootfs"
-    while target.is_dir() and os.path.ismount(target):
-        linux.unmount(str(target), linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
+    unmount(host, host.layout.containers / key / "rootfs")
 
 
-def is_mounted(shelf: Shelf, key: str) -> bool:
-    return os.path.ismount(shelf.writable(key) / "rootfs")
+@contextlib.contextmanager
+def borrowed(host: Host, key: str) -> Iterator[None]:
+    """Mounted for the time, if it is not anyway."""
+    shelf = shelf_of(host)
+    stack = shelf.stack(key)
+    mark = shelf.writable(key) / "borrowed"
+    if not os.path.ismount(shelf.writable(key) / "rootfs"):
+        mark.touch()
+        _mount(host, shelf, key, stack)
+    shelf.borrowers[key] = shelf.borrowers.get(key, 0) + 1
+    try:
+        yield
+    finally:
+        shelf.borrowers[key] -= 1
+        if not shelf.borrowers[key]:
+            del shelf.borrowers[key]
+            if mark.exists():
+                unmount_writable(host, key)
+                mark.unlink()
 
 
-def _make(shelf: Shelf, key: str, stack: Stack) -> Stack:
+def _make(host: Host, shelf: Shelf, key: str, stack: Stack) -> Stack:
     if stack.size:
         raise Unsupported("a container's storage cannot be limited here: the data directory's file system has no project quotas")
     if len(stack.layers) > MOST_LAYERS:
         raise InvalidArgument(f"a root file system of {len(stack.layers)} layers: overlayfs takes {MOST_LAYERS}")
-    top = lower_folders(shelf, stack.layers)[0]
+    top = lower_of(host, shelf, stack)[0]
     folder = shelf.writable(key)
     folder.mkdir(mode=0o711, exist_ok=True)
     for name in ("rootfs", "work", "upper"):
@@ -95,12 +114,44 @@ def copy_attributes(source: Path, target: Path) -> None:
 
 def lower_folders(shelf: Shelf, layers: tuple[str, ...]) -> list[str]:
     """Names as overlayfs wants them: the topmost first."""
-    return [shelf.find(chain).folder for chain in reversed(layers)] or ["empty"]
+    return [shelf.find(chain).folder for chain in reversed(layers)]
+
+
+def lower_of(host: Host, shelf: Shelf, stack: Stack) -> list[str]:
+    """All that lies below a writable."""
+    folders = lower_folders(shelf, stack.layers) or ["empty"]
+    return [_skeleton(host, shelf, folders), *folders] if stack.skeleton else folders
+
+
+def _skeleton(host: Host, shelf: Shelf, folders: list[str]) -> str:
+    name = shelf.skeleton(folders[0])
+    if (shelf.folder / name).is_dir():
+        return name
+    new = shelf.temporary("new")
+    try:
+        for folder in (new, new / "upper", new / "work", new / "merged"):
+            folder.mkdir(mode=0o755)
+        copy_attributes(shelf.folder / folders[0], new / "upper")
+        overlay(shelf, new / "merged", [*overlay_options(folders), f"upperdir={new.name}/upper,workdir={new.name}/work"])
+        before = os.umask(0o022)
+        root = os.open(new / "merged", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fill(root)
+        finally:
+            os.close(root)
+            os.umask(before)
+            unmount(host, new / "merged")
+        copy_attributes(shelf.folder / folders[0], new / "upper")
+        (new / "upper").rename(shelf.folder / name)
+    finally:
+        shelf.making.discard(new.name)
+        shutil.rmtree(new, ignore_errors=True)
+    return name
 
 
 def _mount(host: Host, shelf: Shelf, key: str, stack: Stack) -> None:
     folder = shelf.writable(key)
-    options = overlay_options(lower_folders(shelf, stack.layers))
+    options = overlay_options(lower_of(host, shelf, stack))
     options.append(f"upperdir=../containers/{key}/upper,workdir=../containers/{key}/work")
     if host.options.get("overlay-volatile") == "yes":
         options.append("volatile")

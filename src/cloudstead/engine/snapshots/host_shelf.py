@@ -19,6 +19,7 @@ import hashlib
 import itertools
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -39,6 +40,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     entries: int
     folder: str
+    boot: str = ""  # in which it was made, while it may not be on the disk yet
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
 
     layers: tuple[str, ...]
     size: int = 0
-    copied: bool = False  # no overlay: the layers were copied into rootfs
+    skeleton: bool = True
 
 
 def chain_of(parent: str, diff_id: str) -> str:
@@ -64,15 +66,30 @@ class Shelf:
         self.busy: dict[str, asyncio.Future[None]] = {}  # chains that are being unpacked
         self.making: set[str] = set()  # names of folders that a running call owns; the sweeper leaves them
         self._numbers = itertools.count()
-        for folder in (self.chains, self.folder / "empty"):
+        for folder in (self.chains, self.folder / "empty", self.folder / "confined"):
             folder.mkdir(mode=0o755, exist_ok=True)
-        os.chmod(self.folder / "empty", 0o755)
+            os.chmod(folder, 0o755)  # whatever the umask is
+        self.pins: dict[str, int] = {}  # chains that are being read
+        self.borrowers: dict[str, int] = {}  # writables that are mounted for the time of some calls
+        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.records: dict[str, Record] = {}
+        for record in self._read():
+            self.records[record.chain_id] = record
+        while orphans := [record for record in self.records.values() if record.parent and record.parent not in self.records]:
+            for record in orphans:
+                self.forget(record.chain_id)
+
+    def _read(self) -> Iterator[Record]:
+        """Those that can be believed. What was not on the disk when the machine went down may be anything."""
         for path in self.chains.iterdir():
-            if "." not in path.name:
-                with contextlib.suppress(msgspec.MsgspecError):
-                    record = msgspec.json.decode(path.read_bytes(), type=Record)
-                    self.records[record.chain_id] = record
+            try:
+                record = msgspec.json.decode(path.read_bytes(), type=Record)
+            except msgspec.MsgspecError:
+                record = None
+            if record and record.boot in ("", self.boot) and (self.folder / record.folder).is_dir():
+                yield record
+            else:
+                path.unlink()
 
     def find(self, chain_id: str) -> Record:
         record = self.records.get(chain_id)
@@ -104,20 +121,41 @@ class Shelf:
                 return name
 
     def add(self, record: Record) -> None:
-        """Its folder is in place and durable."""
+        """Its folder is in place."""
+        self._write(record)
+        self.records[record.chain_id] = record
+
+    def settle(self, record: Record) -> None:
+        """It is on the disk."""
+        self.add(msgspec.structs.replace(record, boot=""))
+
+    def _write(self, record: Record) -> None:
         path = self.chains / record.chain_id.removeprefix("sha256:")
         new = path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(msgspec.json.encode(record))
-            file.flush()
-            os.fsync(file.fileno())
+        new.write_bytes(msgspec.json.encode(record))
         new.rename(path)
-        self.records[record.chain_id] = record
 
     def forget(self, chain_id: str) -> Record:
         self.find(chain_id)
         (self.chains / chain_id.removeprefix("sha256:")).unlink(missing_ok=True)
         return self.records.pop(chain_id)
+
+    @contextlib.contextmanager
+    def pinned(self, chain_id: str) -> Iterator[None]:
+        """Not to be removed meanwhile ("" is nothing)."""
+        if chain_id:
+            self.pins[chain_id] = self.pins.get(chain_id, 0) + 1
+        try:
+            yield
+        finally:
+            if chain_id:
+                self.pins[chain_id] -= 1
+                if not self.pins[chain_id]:
+                    del self.pins[chain_id]
+
+    def skeleton(self, folder: str) -> str:
+        """The name of the layer between that folder's and what a container writes (`host_skeleton.py`)."""
+        return folder + "-"
 
     def writable(self, key: str) -> Path:
         return self.layout.containers / key
@@ -129,7 +167,7 @@ class Shelf:
             raise NotFound(f"no root file system {key}") from None
 
     def writables(self) -> dict[str, Stack]:
-        found = {}
+        found: dict[str, Stack] = {}
         for folder in self.layout.containers.iterdir():
             with contextlib.suppress(NotFound):
                 found[folder.name] = self.stack(folder.name)

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 import struct
 
 from cloudstead.engine.errors import Unsupported
@@ -139,3 +140,10 @@ NOBODY = 0x7FFFFFF0  # an id that nothing on the machine runs as
 def sync_filesystem(fd: int) -> None:
     """syncfs(2): one call for all that was written, instead of one for each file."""
     _check(_libc.syncfs(fd))
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent ends. Changing ids and capabilities took that back; if it ended meanwhile, end now."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)

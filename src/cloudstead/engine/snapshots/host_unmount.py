@@ -1,0 +1,48 @@
+"""Unmounting overlays without waiting for the disk.
+
+The last to let go of an overlay with an upper folder writes back the whole file system that this lies on (ovl_sync_fs, as for umount of any file system):
+a third of a second, or many, in which a process with one thread does nothing else, although what was written there is mostly about to be deleted.
+So the mount is detached while a descriptor still holds it, and that descriptor is closed last by a child, together with others of the moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from cloudstead.engine.host.server import Host
+from cloudstead.engine.snapshots import linux
+
+COLLECT = 0.02  # seconds
+
+
+def unmount(host: Host, target: Path) -> None:
+    """All that is mounted there; it may be nothing, and there may be no such folder."""
+    held: list[int] = host.parts.setdefault("snapshots.held", [])
+    while os.path.ismount(target):
+        held.append(os.open(target, linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        linux.unmount(str(target), linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
+    if held and "snapshots.releasing" not in host.parts:
+        host.parts["snapshots.releasing"] = asyncio.ensure_future(_release(host, held))
+
+
+async def _release(host: Host, held: list[int]) -> None:
+    try:
+        await asyncio.sleep(COLLECT)
+    finally:
+        del host.parts["snapshots.releasing"]
+        mine, held[:] = held.copy(), []
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        child = asyncio.ensure_future(host.fork(wait_and_end, reading, descriptors=[reading, *mine]))
+        try:
+            await asyncio.sleep(0)  # it has been forked then
+        finally:
+            for fd in (*mine, reading, writing):  # `writing` last: then the child's descriptors are the last ones
+                os.close(fd)
+    await child
+
+
+def wait_and_end(reading: int) -> None:
+    """In a child: its end closes what it holds."""
+    os.read(reading, 1)
