@@ -6,8 +6,10 @@ from typing import Any
 
 from cloudstead.engine.build.api import CacheRecord
 from cloudstead.engine.dockerapi.answers import date, json_answer
-from cloudstead.engine.dockerapi.api import DockerApi, load
+from cloudstead.engine.dockerapi.api import DockerApi
 from cloudstead.engine.dockerapi.images import UNTAGGED, summary
+from cloudstead.engine.dockerapi.listing import sizes_of
+from cloudstead.engine.dockerapi.listing import summary as container_summary
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.dockerapi.volumes import describe_volume, users
@@ -45,9 +47,12 @@ async def _images(api: DockerApi) -> tuple[int, list[dict[str, Any]]]:
     return size, told
 
 
-async def _containers(api: DockerApi) -> list[Any]:
-    listing = load("listing")
-    return [] if listing is None else [await listing.summary(api, row, size=True) for row in api.part(Containers).all()]
+async def _containers(api: DockerApi) -> list[dict[str, Any]]:
+    told = []
+    for row in api.part(Containers).all():
+        own, whole = await sizes_of(api, row)
+        told.append({**container_summary(api, row), "SizeRw": own, "SizeRootFs": whole})
+    return told
 
 
 async def _volumes(api: DockerApi) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ async def list_containers(api: DockerApi, request: DockerRequest) -> HttpRespons
     found = [row for row in rows if (everything or life.alive(row)) and all(test(row) for test in tests)]
     if limit > 0:
         found = found[:limit]
-    listed = [_describe(api, row) for row in found]
+    listed = [summary(api, row) for row in found]
     if request.flag("size"):
         sizes = await asyncio.gather(*(sizes_of(api, row) for row in found))
         for each, (own, whole) in zip(listed, sizes, strict=True):
@@ -59,7 +59,7 @@ async def sizes_of(api: DockerApi, row: DockerContainer) -> tuple[int, int]:
         return own, own
 
 
-def _describe(api: DockerApi, row: DockerContainer) -> dict[str, Any]:
+def summary(api: DockerApi, row: DockerContainer) -> dict[str, Any]:
     containers = api.part(Containers)
     status, state, pod = containers.status(row), containers.state(row), pod_of(api, row)
     return {

@@ -13,7 +13,7 @@ from cloudstead.engine.dockerapi.images import named
 from cloudstead.engine.dockerapi.progress import Feed, answer_with
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.errors import InvalidArgument, NotFound, Unsupported
-from cloudstead.engine.images.api import ExecConfig, Platform
+from cloudstead.engine.images.api import ExecConfig, Platform, Progress
 from cloudstead.engine.images.references import Reference, parse, try_parse
 from cloudstead.http.messages import HttpResponse
 
@@ -54,9 +54,29 @@ async def _pull(api: DockerApi, request: DockerRequest) -> HttpResponse:
     platform, credentials = platform_of(request.text("platform")), from_request(request.http)
 
     async def work(feed: Feed) -> None:
-        await api.engine.images.pull(reference.full, platform=platform, credentials=credentials, tell=feed.progress)
+        lines = Held(feed)
+        await api.engine.images.pull(reference.full, platform=platform, credentials=credentials, tell=lines.tell)
 
     return await answer_with(work)
+
+
+class Held:
+    """Keeps the first line back until there is a second: an image that is not there is then still an answer with its status, as clients expect."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._first: Progress | None = None
+        self._seen = 0
+
+    def tell(self, progress: Progress) -> None:
+        self._seen += 1
+        if self._seen == 1:
+            self._first = progress
+            return
+        if self._first is not None:
+            self._feed.progress(self._first)
+            self._first = None
+        self._feed.progress(progress)
 
 
 async def _import(api: DockerApi, request: DockerRequest) -> HttpResponse:
@@ -91,10 +111,8 @@ async def push_image(api: DockerApi, request: DockerRequest) -> HttpResponse:
     credentials = from_request(request.http)
 
     async def work(feed: Feed) -> None:
-        feed.tell({"status": f"The push refers to repository [{references[0].name}]"})
         for reference in references:
             pushed = await api.engine.images.push(reference.full, credentials=credentials, tell=feed.progress)
-            feed.tell({"status": f"{reference.tag}: digest: {pushed.digest} size: {pushed.size}"})
             feed.tell({"progressDetail": {}, "aux": {"Tag": reference.tag, "Digest": pushed.digest, "Size": pushed.size}})
 
     return await answer_with(work)
