@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import itertools
 import os
+import shutil
+import subprocess
+import tarfile
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from cloudstead.engine.engine import Engine
+from cloudstead.engine.host.programs import PATH
 from cloudstead.engine.pods.api import ContainerSpec, Driver, ExecSpec, LogRecord, PodEvent, PodNetwork, PodSpec
-from cloudstead.kernel.clock import Clock
+from cloudstead.engine.start import EngineSettings, close, open_engine
+from cloudstead.kernel.clock import Clock, SystemClock
+from cloudstead.kernel.store import Store
 
 _numbers = itertools.count(1)
 
@@ -101,3 +112,87 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
     for piece in data:
         yield piece
         await asyncio.sleep(0)
+
+
+# ------------------------------------------------------------------------------------------------------- the real engine
+
+BUSYBOX = "/bin/busybox"
+
+
+@cache
+def why_no_engine() -> str:
+    """Why no container can run here; empty when they can. For pytest.mark.skipif."""
+    if os.geteuid() != 0:
+        return "containers need root's rights"
+    for program in ("runc", "conmon", "nft", "ip"):
+        if shutil.which(program, path=PATH) is None:
+            return f"{program} is not installed"
+    if not os.access(BUSYBOX, os.X_OK):
+        return "busybox-static is not installed"
+    return ""
+
+
+@contextlib.asynccontextmanager
+async def running_engine(data: Path, *, store: Store | None = None, **settings: Any) -> AsyncIterator[Engine]:
+    """An engine with all its parts. Its data directory makes it an instance of its own; containers that are left at the end are removed.
+
+    With a `store` of the caller's it is a life among several: nothing is removed.
+    """
+    clock = SystemClock()
+    mine = store or Store.open(data)
+    engine = await open_engine(EngineSettings(data=data, **settings), mine, clock)
+    try:
+        yield engine
+        if store is None:
+            await remove_all(engine)
+    finally:
+        await close(engine)
+        if store is None:
+            await mine.close()
+
+
+async def remove_all(engine: Engine) -> None:
+    for pod in engine.pods.list_pods():
+        await engine.pods.remove_pod(pod.id, force=True)
+    for network in engine.networks.all():
+        await engine.networks.remove(network.id)
+
+
+@cache
+def busybox_tar() -> bytes:
+    """A root file system: busybox with its applets as links, and the folders that programs expect."""
+    applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for folder in ("bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "usr/bin", "var"):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
+            tar.addfile(info)
+        program = Path(BUSYBOX).read_bytes()
+        files = {
+            "bin/busybox": (program, 0o755),
+            "etc/passwd": (b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", 0o644),
+            "etc/group": (b"root:x:0:\nnogroup:x:65534:\n", 0o644),
+        }
+        for name, (data, mode) in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), mode
+            tar.addfile(info, io.BytesIO(data))
+        for applet in applets:
+            if applet != "busybox":
+                info = tarfile.TarInfo(f"bin/{applet}")
+                info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(info)
+    return out.getvalue()
+
+
+async def busybox_layers(engine: Engine) -> tuple[str, ...]:
+    """The chain ids of a busybox root file system, unpacked."""
+    blob = os.memfd_create("busybox")
+    try:
+        os.write(blob, busybox_tar())
+        os.lseek(blob, 0, os.SEEK_SET)
+        unpacked = await engine.snapshots.unpack(blob, media_type="application/vnd.oci.image.layer.v1.tar", parent="")
+    finally:
+        os.close(blob)
+    return (unpacked.chain_id,)

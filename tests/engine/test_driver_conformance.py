@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import signal
 import stat
 import tarfile
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from cloudstead.engine.errors import Conflict, EngineError, Failed, InvalidArgum
 from cloudstead.engine.pods.api import ContainerSpec, Driver, ExecSpec, HealthCheck, PodNetwork, PodSpec, Resources, Streams
 from cloudstead.engine.pods.simulated import SimulatedDriver
 from cloudstead.kernel.simulation import Simulation
-from engine_support import Ground, container_id, pieces
+from engine_support import Ground, busybox_layers, container_id, pieces, running_engine, why_no_engine
 
 Scenario = Callable[[Ground], Coroutine[Any, Any, None]]
 Play = Callable[[Scenario], None]
@@ -42,12 +44,52 @@ def simulated() -> Iterator[Play]:
     yield play
 
 
-DRIVERS: dict[str, Callable[[], Iterator[Play]]] = {"simulated": simulated}
+def oci(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    """One engine for the module, its loop between tests at rest."""
+
+    async def scenarios(data: Path, given: asyncio.Queue[tuple[Scenario, asyncio.Future[None]]]) -> None:
+        async with running_engine(data) as engine:
+            layers = await busybox_layers(engine)
+            while True:
+                scenario, over = await given.get()
+                try:
+                    await Ground(engine.pods, engine.clock, layers).play(scenario)
+                    over.set_result(None)
+                except BaseException as error:
+                    over.set_exception(error)
+
+    with asyncio.Runner() as runner:
+        given: asyncio.Queue[tuple[Scenario, asyncio.Future[None]]] = asyncio.Queue()
+
+        async def begin() -> asyncio.Task[None]:
+            return asyncio.ensure_future(scenarios(tmp_path_factory.mktemp("engine"), given))
+
+        playing = runner.run(begin())
+
+        async def one(scenario: Scenario) -> None:
+            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            given.put_nowait((scenario, over))
+            await asyncio.wait((over, playing), return_when=asyncio.FIRST_COMPLETED)
+            await (over if over.done() else playing)
+
+        yield lambda scenario: runner.run(one(scenario))
+
+        async def end() -> None:
+            playing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await playing
+
+        runner.run(end())
 
 
-@pytest.fixture(scope="module", params=list(DRIVERS))
-def play(request: pytest.FixtureRequest) -> Iterator[Play]:
-    yield from DRIVERS[request.param]()
+@pytest.fixture(scope="module", params=["simulated", "oci"])
+def play(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    if request.param == "simulated":
+        yield from simulated()
+    elif reason := why_no_engine():
+        pytest.skip(reason)
+    else:
+        yield from oci(tmp_path_factory)
 
 
 def conforms(scenario: Scenario) -> Callable[[Play], None]:

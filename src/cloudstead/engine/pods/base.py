@@ -53,6 +53,14 @@ class DriverBase(abc.ABC):
         """Refuse what can be known to be wrong when a container is created."""
 
     @abc.abstractmethod
+    async def _claim(self, container: Container) -> None:
+        """It has been created: whatever it will use is kept for it."""
+
+    @abc.abstractmethod
+    def _log_complete(self, container: Container) -> None:
+        """A run has ended, and all that it wrote is in its log."""
+
+    @abc.abstractmethod
     async def _run(self, container: Container) -> tuple[int, float]:
         """Start a run: pid and when. Raises Failed, with the sentence that Docker says."""
 

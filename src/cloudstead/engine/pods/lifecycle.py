@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Awaitable
 
 from msgspec.structs import asdict, replace
 
@@ -23,7 +24,7 @@ from cloudstead.engine.pods.commands import ContainerExited, ContainerOom, Found
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.failures import exit_code_of
 from cloudstead.engine.pods.pod_life import PodLife
-from cloudstead.engine.pods.records import Container
+from cloudstead.engine.pods.records import Container, Pod
 from cloudstead.engine.pods.signals import SIGKILL, number_of
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.store import Store
@@ -50,8 +51,7 @@ class Lifecycle(PodLife):
             raise InvalidArgument("no command specified")
         number_of(spec.stop_signal)
         await self._check(found, spec)
-        container = await self.records.add_container(found, spec)
-        self.records.tell("create", container)
+        await self._apart(self._create(found, spec))
 
     async def start(self, container: str) -> None:
         await self._apart(self._start(self.records.container(container)))
@@ -99,6 +99,15 @@ class Lifecycle(PodLife):
         self._require_alive(found)
         await self._resize(found, rows, columns)
         self.records.tell("resize", found, height=str(rows), width=str(columns))
+
+    async def _create(self, pod: Pod, spec: ContainerSpec) -> None:
+        container = await self.records.add_container(pod, spec)
+        try:
+            await self._claim(container)
+        except BaseException:
+            await self.records.remove_container(container)
+            raise
+        self.records.tell("create", container)
 
     # start
 
@@ -171,6 +180,7 @@ class Lifecycle(PodLife):
         )
         if first:
             self.records.tell("oom", container)
+        self._log_complete(container)
         self.records.tell("die", container, exitCode=str(how.code))
         self.records.ended(container)
         self._spawn(self._after_end(container))
@@ -231,12 +241,17 @@ class Lifecycle(PodLife):
 
     # after the daemon, the host or the machine came back
 
-    def _reconcile(self, listed: list[FoundContainer]) -> None:
-        """Bring what is known to what is there; tells what happened meanwhile, in the order in which it did."""
-        found = {each.id: each for each in listed}
-        known = sorted(self.records.containers.values(), key=lambda container: _when(found.get(container.id)))
-        for container in known:
-            self._carry_out(recovery.plan(container.status, found.get(container.id)), container, found.get(container.id))
+    async def _reconcile(self, listing: Awaitable[list[FoundContainer]]) -> None:
+        """Bring what is known to what is there; tells what happened meanwhile, in the order in which it did.
+
+        What changes while the list is made is left alone: the list may tell how it was before.
+        """
+        before = {id: container.status for id, container in self.records.containers.items() if not container.lock.locked()}
+        found = {each.id: each for each in await listing}
+        for container in sorted(self.records.containers.values(), key=lambda container: _when(found.get(container.id))):
+            if container.status is before.get(container.id) and not container.lock.locked():
+                seen = found.get(container.id)
+                self._carry_out(recovery.plan(container.status, seen), container, seen)
         for pod in self.records.pods.values():
             self._leave_later(pod)
 

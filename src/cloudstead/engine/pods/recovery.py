@@ -20,6 +20,7 @@ from cloudstead.engine.pods.commands import FoundContainer
 Step: TypeAlias = Literal["adopt", "begin", "end", "lose", "clean"]
 
 ALIVE = ("running", "paused")
+SAME = 0.005  # seconds by which two notes of the same start may differ; a second run cannot follow so soon
 
 
 def plan(known: ContainerStatus, found: FoundContainer | None) -> tuple[Step, ...]:
@@ -27,14 +28,14 @@ def plan(known: ContainerStatus, found: FoundContainer | None) -> tuple[Step, ..
     alive = known.state in ALIVE
     if found is None:
         return ("lose",) if alive else ()
-    same = found.started == known.started or (found.pid != 0 and found.pid == known.pid)
+    later = found.started > known.started + SAME
     clean: tuple[Step, ...] = () if found.cleaned else ("clean",)
     if found.state in ALIVE:
         if alive:
-            return ("adopt",) if same else ("lose", "begin")
-        return ("begin",)
+            return ("lose", "begin") if later else ("adopt",)
+        return ("begin",) if later else ()
     if found.state == "exited":
         if alive:
-            return ("end",) if same or found.started < known.started else ("lose", "begin", "end")
-        return ("begin", "end") if found.started > known.started else clean
+            return ("lose", "begin", "end") if later else ("end",)
+        return ("begin", "end") if later else clean
     return ("lose", *clean) if alive else clean
