@@ -99,7 +99,7 @@ class Shop:
 @contextlib.asynccontextmanager
 async def shop(data: Path, *, clock: Clock | None = None, **options: Any) -> AsyncIterator[Shop]:
     clock = clock or SystemClock()
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
     store = Store.open(data / "state.db", clock)
     made = Shop(data, store, clock, **options)
     await made.images.start()

@@ -164,7 +164,8 @@ class ContentStore:
     async def open_ingest(self, key: str = "", *, algorithm: str = "sha256", limit: int | None = None) -> Ingest:
         """As `ingest`; to be ended with `commit`, `pause` or `discard`."""
         self.prepare()
-        if not key:
+        resumable = bool(key)
+        if not resumable:
             key = f"{os.getpid()}-{next(self._numbers)}-{os.urandom(4).hex()}"
         if not _KEY.fullmatch(key):
             raise InvalidArgument(f"{key!r} names no upload")
@@ -175,7 +176,7 @@ class ContentStore:
         try:
             await opened.open(self._paused.take(key, algorithm))
         except BaseException:
-            await opened.pause()
+            await (opened.pause() if resumable else opened.discard())
             raise
         return opened
 
@@ -219,10 +220,13 @@ class ContentStore:
     def committed(self, digest: str) -> None:
         self._unsettled += 1
 
-    def drop(self, path: Path) -> None:
-        """Out of the way at once; the disk's work is done by whoever empties the trash."""
-        with contextlib.suppress(FileNotFoundError):
-            path.rename(self._trash / f"upload.{next(self._numbers)}")
+    def drop(self, path: Path) -> Path | None:
+        """Out of the way at once; the disk's work is left for a thread."""
+        target = self._trash / f"upload.{next(self._numbers)}"
+        try:
+            return path.rename(target)
+        except FileNotFoundError:
+            return None
 
     # keeping and removing
 

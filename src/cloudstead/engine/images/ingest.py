@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, NoSpace
 from cloudstead.engine.images import digests
-from cloudstead.engine.images.threads import P
+from cloudstead.engine.images.threads import P, in_thread
 
 if TYPE_CHECKING:
     from cloudstead.engine.images.content import ContentStore
@@ -70,6 +70,7 @@ class Ingest:
         self._unchecked = RESERVE_CHECK
         self._job: asyncio.Future[None] | None = None
         self._over = False
+        self._dropped: Path | None = None  # where the file lies that is to be unlinked
 
     async def open(self, state: HashState | None) -> None:
         """Only for the store."""
@@ -170,6 +171,8 @@ class Ingest:
         """Nothing of it stays. After `commit` it does nothing."""
         if not self._over:
             await self._end(remove=True)
+            if self._dropped is not None:
+                await in_thread(self._dropped.unlink, missing_ok=True)
 
     async def _end(self, *, remove: bool = False) -> None:
         """Close, once no thread is at it."""
@@ -192,7 +195,7 @@ class Ingest:
             os.close(self._descriptor)
             self._descriptor = -1
         if remove:
-            self._store.drop(self._path)
+            self._dropped = self._store.drop(self._path)
         self._store.released(self.key)
 
     async def _idle(self) -> None:
