@@ -14,7 +14,7 @@ import functools
 import os
 import re
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, Unsupported
@@ -291,6 +291,6 @@ def _write_file(path: str, value: str) -> None:
         os.close(fd)
 
 
-def read_lines(path: str) -> Iterable[list[str]]:
+def read_lines(path: str) -> list[list[str]]:
     """The words of each line."""
     return [line.split() for line in _text(path).splitlines()]

@@ -5,6 +5,11 @@ The codes follow from the runtime's words, as in Docker (moby, daemon/errors.go)
 
 from __future__ import annotations
 
+import contextlib
+import re
+
+import msgspec
+
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 NOT_STARTED = 128
@@ -30,9 +35,24 @@ def exec_failure(said: str) -> str:
 
 
 def _tidy(said: str) -> str:
-    """One line, without the runtime's own time and level."""
+    """The last thing that it said, without time and level, which it gives as JSON or as `msg="…"`."""
     lines = [line.strip() for line in said.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "the runtime ended without a word"
+    if not lines:
+        return "the runtime ended without a word"
+    for line in reversed(lines):
+        with contextlib.suppress(msgspec.MsgspecError):
+            entry = msgspec.json.decode(line, type=Line)
+            if entry.level in ("error", "fatal"):
+                return entry.msg
+    found = re.search(r' msg="((?:[^"\\]|\\.)*)"', lines[-1])
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else lines[-1]
+
+
+class Line(msgspec.Struct):
+    """One of a runtime's log with `--log-format json`."""
+
+    msg: str
+    level: str = ""
 
 
 def _with_hint(message: str) -> str:

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from cloudstead.engine.pods import host_lifecycle
+from cloudstead.engine.pods import (
+    host_exec,
+    host_facts,
+    host_inventory,
+    host_lifecycle,
+    host_logs,
+    host_oom,
+    host_processes,
+    host_running,
+    host_state,
+)
 
-__all__ = ["host_lifecycle"]
+__all__ = ["host_exec", "host_facts", "host_inventory", "host_lifecycle", "host_processes", "host_running"]
+
+host_state.PARTS += [host_logs.watch_logs, host_oom.watch_oom]

@@ -64,7 +64,18 @@ def spawn(host: Host, spec: ContainerSpec, files: Files, runtime: str) -> tuple[
 
 def _arguments(host: Host, spec: ContainerSpec, files: Files, runtime: str) -> list[str]:
     arguments = ["conmon", "--sync", "--api-version=1", "--full-attach", "--no-sync-log", "--log-level=error"]
-    arguments += ["-c", spec.id, "-u", spec.id, "-n", spec.name, "-r", runtime, f"--runtime-arg=--root={host.layout.runtime}"]
+    arguments += [
+        "-c",
+        spec.id,
+        "-u",
+        spec.id,
+        "-n",
+        spec.name,
+        "-r",
+        runtime,
+        f"--runtime-arg=--root={host.layout.runtime}",
+        "--runtime-arg=--log-format=json",
+    ]
     arguments += ["-b", str(files.bundle), "-p", str(files.pid), "--exit-dir", str(files.bundle)]
     arguments += ["-l", "none" if spec.log.driver == "none" else f"k8s-file:{files.log.name}"]
     if spec.tty:

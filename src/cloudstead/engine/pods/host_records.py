@@ -84,6 +84,13 @@ class Files:
         partial.write_bytes(msgspec.json.encode(record))
         partial.replace(self.record)
 
+    def noted_pid(self) -> int:
+        """What the runtime wrote; 0: nothing yet."""
+        try:
+            return int(self.pid.read_text())
+        except (OSError, ValueError):
+            return 0
+
     def forget_run(self) -> None:
         """What the last run left and would be taken for the next one's."""
         for path in (self.started, self.exit, self.oom, self.oom_killed, self.pid, self.record):

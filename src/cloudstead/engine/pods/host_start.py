@@ -69,6 +69,8 @@ def connect_attach(files: Files) -> int:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as sock:
             sock.connect(f"/proc/self/fd/{folder}/attach")
             return sock.detach()
+    except BlockingIOError:
+        raise
     except OSError as error:
         raise Conflict(f"container {files.folder.name} cannot be attached to: {os.strerror(error.errno or 0).lower()}") from None
     finally:

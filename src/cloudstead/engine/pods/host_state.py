@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
+from cloudstead.engine.host.reaper import Reaper
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import cgroups
 from cloudstead.engine.pods.commands import ContainerExited
@@ -22,6 +23,9 @@ log = logging.getLogger("cloudstead.engine.host.pods")
 
 ROOM = "pods"
 KILLED = 137
+LOWEST_FREE = 10
+PARTS: list[Callable[[Pods], None]] = []
+"""What else is to be done for containers that are watched; called once with a new Pods."""
 AT_ONCE = max(4, 2 * (os.cpu_count() or 1))  # runtimes that create at the same time: more only wait for each other, and take memory
 
 
@@ -49,6 +53,7 @@ class Pods:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self.usual_limits = {"nofile": resource.getrlimit(resource.RLIMIT_NOFILE)}  # of containers
         _raise_descriptors()
+        self._low = _occupy_low_descriptors()
 
     @contextlib.asynccontextmanager
     async def alone(self, container: str) -> AsyncIterator[None]:
@@ -107,6 +112,9 @@ class Pods:
     def close(self) -> None:
         for container in list(self.watched):
             self.unwatch(container)
+        for fd in self._low:
+            os.close(fd)
+        self._low.clear()
 
     def _let_go(self, watched: Watched) -> None:
         asyncio.get_running_loop().remove_reader(watched.pidfd)
@@ -182,6 +190,9 @@ def pods_of(host: Host) -> Pods:
     if pods is None:
         pods = host.parts[ROOM] = Pods(host)
         host.closing.append(pods.close)
+        host.closing.append(Reaper().close)
+        for begin in PARTS:
+            begin(pods)
     return pods
 
 
@@ -217,3 +228,11 @@ def _raise_descriptors() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _occupy_low_descriptors() -> list[int]:
+    """A child's descriptors are put in place one by one (dup2): none of those that are still to come may have the number of one before."""
+    taken = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)]
+    while taken[-1] < LOWEST_FREE:
+        taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    return taken

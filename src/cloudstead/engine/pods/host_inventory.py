@@ -1,0 +1,163 @@
+"""What there is: containers found again by a new host or daemon, and strays removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from cloudstead.engine.errors import EngineError
+from cloudstead.engine.host.handlers import handles
+from cloudstead.engine.host.server import Host
+from cloudstead.engine.pods import cgroups, commands
+from cloudstead.engine.pods.host_cleanup import clean_up, end, kill_all, kill_process, remove, remove_group
+from cloudstead.engine.pods.host_mounts import unmount_all
+from cloudstead.engine.pods.host_records import Files, Record, boot, look, process
+from cloudstead.engine.pods.host_sharing import release_pids
+from cloudstead.engine.pods.host_state import Pods, is_live, note_oom, pods_of
+
+CONMON = b"conmon"
+
+
+@handles(commands.ListContainers)
+async def list_containers(host: Host, command: commands.ListContainers, descriptors: list[int]) -> list[commands.FoundContainer]:
+    pods = pods_of(host)
+    found = []
+    for files in all_files(host):
+        record = files.read()
+        if record is None or record.holder:
+            if record is not None:
+                adopt(pods, files, record)
+            continue
+        found.append(_found(pods, files, adopt(pods, files, record)))
+    return found
+
+
+def all_files(host: Host) -> list[Files]:
+    """Containers with anything of this room on disk."""
+    return [Files(host.layout, entry.name) for entry in os.scandir(host.layout.containers) if (Path(entry.path) / "bundle").is_dir()]
+
+
+def adopt(pods: Pods, files: Files, record: Record) -> Record:
+    """Watch one that runs. A creation that was cut off when the runtime had made it is made good."""
+    if not record.init.pid and record.boot == boot() and not pods.busy(record.id) and (init := process(files.noted_pid())).pid:
+        record = replace(record, init=init)
+        files.write(record)
+    if is_live(look(files, record)):
+        pods.watch(record, files)
+    elif not record.cleaned and record.boot == boot():
+        note_oom(files, record)
+    return record
+
+
+def _found(pods: Pods, files: Files, record: Record) -> commands.FoundContainer:
+    found = look(files, record)
+    paused = found.state == "running" and cgroups.is_frozen(cgroups.tree(), record.cgroup)
+    return commands.FoundContainer(
+        id=record.id,
+        pod=record.pod,
+        state="paused" if paused else found.state,
+        pid=record.init.pid if is_live(found) else 0,
+        exit_code=found.exit_code,
+        oom_killed=files.oom_killed.exists(),
+        created=record.created,
+        started=found.started,
+        finished=found.finished,
+        cleaned=record.cleaned,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- strays
+
+
+@handles(commands.SweepContainers)
+async def sweep_containers(host: Host, command: commands.SweepContainers, descriptors: list[int]) -> list[str]:
+    """All lists are made before anything is waited for: what is created from then on is not in them."""
+    pods = pods_of(host)
+    containers, groups = set(command.containers), set(command.pods)
+    known = [files.read() for files in all_files(host)]
+    strays = [files for files in all_files(host) if files.folder.name not in containers and not pods.busy(files.folder.name)]
+    strays = [files for files in strays if not _is_holder(files, groups)]
+    monitors = find_monitors(host, {record.monitor.pid for record in known if record is not None}) if not pods.making.total() else []
+    stray_pods = cgroups.children(cgroups.tree(), host.layout.cgroup) - groups - set(pods.making)
+    ended = [files for files in all_files(host) if _has_leftovers(pods, files)]
+    said = []
+    for files in strays:
+        with _said(said, f"removed container {files.folder.name}, which nobody knows"):
+            async with pods.alone(files.folder.name):
+                await remove(pods, files)
+    for files in ended:
+        with _said(said, f"took mounts and cgroups of container {files.folder.name} away, which had ended"):
+            await _clean_leftovers(pods, files)
+    for pid in monitors:
+        kill_process(process(pid))
+        said.append(f"ended process {pid}, the monitor of a container that is not there")
+    for pod in sorted(stray_pods):
+        with _said(said, f"removed the cgroup of pod {pod}, which nobody knows"):
+            await release_pids(pods, pod)
+            if cgroups.exists(cgroups.tree(), group := f"{host.layout.cgroup}/{pod}"):
+                await kill_all(group)
+                await remove_group(group)
+    return said + _unmount_strays(pods)
+
+
+@contextlib.contextmanager
+def _said(said: list[str], sentence: str) -> Iterator[None]:
+    try:
+        yield
+    except (EngineError, OSError) as error:
+        said.append(f"failed: {sentence}: {error}")
+    else:
+        said.append(sentence)
+
+
+def _is_holder(files: Files, pods: set[str]) -> bool:
+    record = files.read()
+    return record is not None and record.holder and record.pod in pods
+
+
+def _has_leftovers(pods: Pods, files: Files) -> bool:
+    """A creation that was cut off, by a host that was killed."""
+    record = files.read()
+    return record is not None and not record.cleaned and not pods.busy(record.id) and look(files, record).state == "incomplete"
+
+
+async def _clean_leftovers(pods: Pods, files: Files) -> None:
+    async with pods.alone(files.folder.name):
+        record = files.read()
+        if record is not None and look(files, record).state == "incomplete":
+            if look(files, record).monitored:
+                await end(pods, files, record)
+            await clean_up(pods, files, record)
+            files.forget_run()
+
+
+def find_monitors(host: Host, known: set[int]) -> list[int]:
+    """Processes of conmon for bundles of this instance that no record names."""
+    bundles = f"{host.layout.containers}/".encode()
+    found = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal() or int(entry.name) in known:
+            continue
+        try:
+            words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.path.basename(words[0]) == CONMON and any(word.startswith(bundles) for word in words):
+            found.append(int(entry.name))
+    return found
+
+
+def _unmount_strays(pods: Pods) -> list[str]:
+    """Secrets and shared memory of containers that are not there."""
+    said = []
+    for folder in (pods.host.layout.run / "content", pods.host.layout.run / "shm"):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            record = Files(pods.host.layout, path.name).read()
+            if not pods.busy(path.name) and (record is None or record.cleaned or str(path) not in record.mounts):
+                unmount_all((str(path),))
+                said.append(f"unmounted {path}, which no container uses")
+    return said
