@@ -85,20 +85,15 @@ def confine_to_process(
     memory = _address_space()
     try:
         namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        root = os.open(f"/proc/{pid}/root", linux.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         mounts = Path(f"/proc/{pid}/mountinfo").read_text(errors="surrogateescape")
     except (FileNotFoundError, ProcessLookupError):
         raise Conflict(f"the container {key} is not running") from None
     if not any(line.split()[4] == "/" and f"/{key}/upper" in line for line in mounts.splitlines()):
         raise Conflict(f"the process {pid} is not one of the container {key}")
     linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS)
-    linux.enter_namespace(namespace, linux.CLONE_NEWNS)
-    linux.unshare(linux.CLONE_NEWNS)
-    os.fchdir(root)
-    os.chroot(".")
-    os.chdir("/")
+    linux.enter_namespace(namespace, linux.CLONE_NEWNS)  # the root and the current folder are that namespace's now
+    linux.unshare(linux.CLONE_NEWNS)  # and go along into the copy: a descriptor from before would not, and nothing can be mounted there
     os.close(namespace)
-    os.close(root)
     linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
     try:
         linux.set_mount_flags("/", linux.MOUNT_ATTR_NODEV | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC)
