@@ -1,4 +1,4 @@
-"""`python -m cloudstead.engine.host`: how the daemon starts the host."""
+"""`python -m cloudstead.engine.host`: how the daemon starts the host (`--socket`), or root by hand for somebody's daemon (`--listen`, `--user`)."""
 
 from __future__ import annotations
 
@@ -11,26 +11,49 @@ import sys
 import time
 from pathlib import Path
 
+from cloudstead.engine.errors import EngineError
 from cloudstead.engine.host.layout import Layout
+from cloudstead.engine.host.listening import listen
 from cloudstead.engine.host.server import serve
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="cloudstead.engine.host")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--socket", type=int, required=True, help="the descriptor of a connected unix stream socket")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--socket", type=int, help="the descriptor of a connected unix stream socket")
+    place.add_argument("--listen", type=Path, metavar="PATH", help="make a socket there and serve whoever connects, one at a time")
+    parser.add_argument("--user", help="with --listen: whose daemon may connect; root may always")
     parser.add_argument("--runtime", default="runc")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--log-level", default="warning")
     arguments = parser.parse_args()
+    if (arguments.listen is None) != (arguments.user is None):
+        parser.error("--listen and --user go together")
+    if os.geteuid() != 0:
+        parser.error("the engine host needs root's rights")
     os.umask(0o077)
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=arguments.log_level.upper(), format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s")
-    options = dict(option.split("=", 1) for option in arguments.option)
-    sock = socket.socket(fileno=arguments.socket)
+    options = dict(_option(parser, option) for option in arguments.option)
+    layout = Layout(arguments.data.absolute())
     if sys.version_info < (3, 12):
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())  # the default one of 3.11 makes threads, and this process forks
-    asyncio.run(serve(Layout(arguments.data), sock, runtime=arguments.runtime, options=options))
+    if arguments.listen is None:
+        life = serve(layout, socket.socket(fileno=arguments.socket), runtime=arguments.runtime, options=options)
+    else:
+        life = listen(layout, arguments.listen.absolute(), arguments.user, runtime=arguments.runtime, options=options)
+    try:
+        asyncio.run(life)
+    except EngineError as error:
+        sys.exit(error.message)
+
+
+def _option(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        parser.error(f"{text!r} is no NAME=VALUE")
+    return name, value
 
 
 if __name__ == "__main__":

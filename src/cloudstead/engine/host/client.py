@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -63,6 +66,28 @@ class HostClient:
             command += ["--runtime", self.runtime, *(f"--option={name}={value}" for name, value in self.options.items())]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True)  # noqa: ASYNC220
         self._channel = Channel(ours, self._received, self._gone)
+
+    async def connect(self, path: Path) -> None:
+        """Use a host that root started by itself (`--listen`).
+
+        Raises:
+            Unavailable: there is none, it serves another daemon, or another user.
+        """
+        self._again = functools.partial(self.connect, path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            sock.connect(str(path))
+            greeting = await _greeting(sock)
+        except OSError as error:
+            sock.close()
+            raise Unavailable(f"no engine host listens at {path}: {error.strerror or error}") from None
+        except BaseException:
+            sock.close()
+            raise
+        if greeting != self.layout.instance:
+            sock.close()
+            raise Unavailable(greeting if " " in greeting else f"the engine host at {path} serves another data directory")
+        self._channel = Channel(sock, self._received, self._gone)
 
     def join(self, sock: socket.socket) -> None:
         """Use a host at the other end of a connected socket."""
@@ -165,6 +190,22 @@ class HostClient:
         for waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(Unavailable("the engine host has ended"))
+
+
+async def _greeting(sock: socket.socket) -> str:
+    """The first line: the instance that the host serves, or a sentence that says why it does not. Only root's word counts."""
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if uid != 0:
+        raise Unavailable("what listens there is no engine host: it does not run as root")
+    sock.setblocking(False)
+    loop, said = asyncio.get_running_loop(), b""
+    async with asyncio.timeout(END_SECONDS):
+        while not said.endswith(b"\n"):
+            byte = await loop.sock_recv(sock, 1)
+            if not byte:
+                break
+            said += byte
+    return said.decode(errors="replace").strip()
 
 
 def needs_root() -> str:

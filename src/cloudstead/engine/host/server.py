@@ -1,8 +1,8 @@
 """The engine host: one single-threaded process with root's rights that does what the daemon asks, and nothing else.
 
-It holds no state that matters: what runs is what the kernel, conmon's files and `<data>/engine` say. When the daemon's end of the socket closes it
-ends; containers go on, and the next host finds them. So it can be killed at any moment, and every handler must bear being cut off: half-made
-things carry names by which the sweeper knows them.
+It holds no state that matters: what runs is what the kernel, conmon's files and `<data>/engine` say. A host that the daemon started ends when the
+daemon's end of the socket closes; one that listens waits for the next daemon (listening.py). Containers go on, and the next host finds them. So it can be
+killed at any moment, and every handler must bear being cut off: half-made things carry names by which the sweeper knows them.
 
 Single-threaded, because it forks: a fork of a process with threads may hold their locks for ever. `fork` runs a Python function in a child and brings
 its result back; `run` starts a program.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import importlib
 import logging
 import os
@@ -19,11 +20,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
-from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, Unsupported
+from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, Unavailable, Unsupported
 from cloudstead.engine.host import forked
 from cloudstead.engine.host.channel import Channel, close_all
 from cloudstead.engine.host.handlers import HANDLERS, With
@@ -44,6 +45,9 @@ ROOMS = (
 """What has commands; imported in this process only."""
 
 
+OTHER_ENDS_WITHIN = 10.0  # seconds
+
+
 class Host:
     """What handlers are given."""
 
@@ -62,17 +66,22 @@ class Host:
         self._encode = msgspec.msgpack.Encoder().encode
 
     async def serve(self, sock: socket.socket) -> None:
-        """Carry out commands until the daemon is gone."""
+        """Carry out commands until the daemon is gone. What it asked for last is cut off: nobody would hear of it."""
+        self._ended = asyncio.get_running_loop().create_future()
         self._channel = Channel(sock, self._received, self._lost)
         try:
             await self._ended
         finally:
             self._channel.close()
+            self._channel = None
             for task in self._running.values():
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
-            for close in reversed(self.closing):
-                close()
+
+    def close(self) -> None:
+        """Let go of everything, at the end of this process's life."""
+        while self.closing:
+            self.closing.pop()()
 
     def tell(self, event: Event) -> None:
         """Send an event, if anybody is there."""
@@ -92,6 +101,10 @@ class Host:
         The child has this process's memory, only the standard and the named descriptors, and is killed when this call is cancelled.
         """
         return await forked.call(function, arguments, descriptors)
+
+    def end(self) -> None:
+        """Stop serving."""
+        self._lost()
 
     def _lost(self) -> None:
         if not self._ended.done():
@@ -164,19 +177,49 @@ class Tagged(msgspec.Struct):
 
 
 async def serve(layout: Layout, sock: socket.socket, *, runtime: str, options: dict[str, str]) -> None:
-    """The whole life of a host."""
+    """The whole life of a host that a daemon started."""
+    load_rooms()
+    prepare(layout)
+    with await alone(layout):
+        host = Host(layout, runtime=runtime, options=options)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, host.end)
+        try:
+            await host.serve(sock)
+        finally:
+            host.close()
+
+
+def load_rooms() -> None:
+    """Their handlers declare themselves."""
     for room in ROOMS:
         importlib.import_module(room)
-    loop = asyncio.get_running_loop()
-    host = Host(layout, runtime=runtime, options=options)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, host._lost)
-    prepare(layout)
-    await host.serve(sock)
+
+
+async def alone(layout: Layout) -> IO[bytes]:
+    """Wait until no other host of this instance is there, and keep others out while the file is open.
+
+    Raises:
+        Unavailable: one is, and does not go.
+    """
+    lock = open(layout.run / "lock", "ab")  # noqa: SIM115, ASYNC230
+    deadline = time.monotonic() + OTHER_ENDS_WITHIN
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                lock.close()
+                raise Unavailable(f"another engine host serves {layout.data}") from None
+            await asyncio.sleep(0.01)
+        else:
+            return lock
 
 
 def prepare(layout: Layout) -> None:
     """The folders, each for root alone."""
+    layout.run.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    os.chmod(layout.run.parent, 0o711)  # whatever the umask is: a socket may be in there
     for folder in (
         layout.engine,
         layout.snapshots,
