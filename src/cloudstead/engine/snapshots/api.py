@@ -49,10 +49,12 @@ class Snapshots(Protocol):
         """Unmount and delete. A second time it does nothing."""
         ...
 
-    async def keep(self, key: str, parent: str) -> Unpacked:
+    async def keep(self, key: str, parent: str, *, stubs: tuple[str, ...] = ()) -> Unpacked:
         """Make what a writable holds the snapshot of a new chain over `parent`, with its layer's diff_id, without copying; the writable is gone.
 
         For the builder: a RUN step's result becomes the next one's base at once. `layer_of(chain id)` gives its tar later.
+
+        `stubs` are places that only mounting on them has made (of RUN --mount): taken away where they are empty, in this order.
         """
         ...
 

@@ -51,6 +51,7 @@ class KeepWritable(Command[Unpacked], frozen=True, kw_only=True):
     answers = Unpacked
     key: Name
     parent: Chain
+    stubs: Annotated[tuple[ContainerPath, ...], msgspec.Meta(max_length=1000)] = ()
 
 
 class WriteLayer(Command[None], frozen=True, kw_only=True):

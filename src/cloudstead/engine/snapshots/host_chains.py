@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -138,8 +139,7 @@ def settle_soon(host: Host, shelf: Shelf) -> None:
     """Put what was made on the disk, some seconds from now, in one go."""
     task: asyncio.Task[None] | None = host.parts.get("snapshots.settling")
     if task is None or task.done():
-        task = host.parts["snapshots.settling"] = asyncio.ensure_future(_settle(host, shelf))
-        host.closing.append(task.cancel)  # type: ignore[arg-type]
+        host.parts["snapshots.settling"] = asyncio.ensure_future(_settle(host, shelf))
 
 
 async def _settle(host: Host, shelf: Shelf) -> None:
@@ -177,11 +177,38 @@ async def keep(host: Host, command: commands.KeepWritable, descriptors: list[int
             await discard(host, shelf, *(folder / name for name in ("work", "rootfs", "stack")), via=rest)
             with contextlib.suppress(OSError):
                 folder.rmdir()
+            remove_stubs(new, command.stubs)
             diff_id, size, entries = await host.fork(measure_layer, shelf, new, shelf.path(command.parent) if command.parent else None)
             async with _alone(shelf, chain_of(command.parent, diff_id)):
                 return _unpacked(_publish(host, shelf, new, command.parent, diff_id, size, entries))
         finally:
             await discard(host, shelf, new)
+
+
+def remove_stubs(upper: Path, stubs: tuple[str, ...]) -> None:
+    """Empty folders and files at these places, none of which is reached through a link."""
+    if not stubs:
+        return
+    root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for stub in stubs:
+            above, _, leaf = os.path.normpath(b"/" + os.fsencode(stub)).lstrip(b"/").rpartition(b"/")
+            with contextlib.suppress(OSError):  # it is in use, or never was
+                _remove_empty(root, above, leaf)
+    finally:
+        os.close(root)
+
+
+def _remove_empty(root: int, above: bytes, leaf: bytes) -> None:
+    folder = linux.plain_folder(root, above or b".")
+    try:
+        found = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            os.rmdir(leaf, dir_fd=folder)
+        elif stat.S_ISREG(found.st_mode) and not found.st_size:
+            os.unlink(leaf, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def measure_layer(shelf: Shelf, upper: Path, below: Path | None) -> tuple[str, int, int]:

@@ -44,8 +44,8 @@ class LocalSnapshots:
     async def remove(self, key: str) -> None:
         await self._host.call(commands.RemoveWritable(key=key))
 
-    async def keep(self, key: str, parent: str) -> Unpacked:
-        return await self._host.call(commands.KeepWritable(key=key, parent=parent))
+    async def keep(self, key: str, parent: str, *, stubs: tuple[str, ...] = ()) -> Unpacked:
+        return await self._host.call(commands.KeepWritable(key=key, parent=parent, stubs=stubs))
 
     def layer_of(self, chain_id: str) -> AsyncIterator[bytes]:
         return self._stream(commands.WriteLayer(chain_id=chain_id))
