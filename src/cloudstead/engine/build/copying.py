@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -65,7 +66,7 @@ def select(plan: Plan, tree: Tree, wanted: Selection, *, what: str = "build cont
         if wanted.parents:
             _with_parents(plan, tree, pattern, skip, what)
             continue
-        for path in _matching(tree, pattern, what):
+        for path in matching(tree, pattern, what):
             entry = tree.find(path)
             if entry is None:
                 raise _missing(pattern, what)
@@ -134,10 +135,11 @@ def describe(item: Item) -> tuple[object, ...]:
 # ---------------------------------------------------------------------------------------------------------------- sources
 
 
-def _matching(tree: Tree, pattern: str, what: str) -> list[str]:
+def matching(tree: Tree, pattern: str, what: str = "stage") -> list[str]:
     """Paths that a source names, in order."""
     path = _inside(pattern, what)
-    if not globs.has_wildcards(path):
+    if not globs.has_wildcards(path) or ("\\" in path and not globs.has_wildcards(re.sub(r"\\.", "", path))):
+        path = globs.unescaped(path)
         if tree.find(path) is None:
             raise _missing(pattern, what)
         return [path]
@@ -145,6 +147,11 @@ def _matching(tree: Tree, pattern: str, what: str) -> list[str]:
     for part in path.split("/"):
         found = [one for above in found for one in _step(tree, above, part)]
     return found
+
+
+def escaped(path: str) -> str:
+    """A pattern that names this path alone."""
+    return re.sub(r"([*?\[\\])", r"\\\1", path)
 
 
 def _inside(pattern: str, what: str) -> str:
@@ -184,19 +191,19 @@ def _with_parents(plan: Plan, tree: Tree, pattern: str, skip: ignore.Ignore | No
     if base is None or base.kind != "folder":
         raise _missing(pattern, what)
     path = _inside(rest, what)
-    matching = globs.IgnorePattern(path, exclusion=False) if globs.has_wildcards(path) else None
+    wildcard = globs.IgnorePattern(path, exclusion=False) if globs.has_wildcards(path) else None
     taken: dict[str, Entry] = {}
     for entry in tree.below(base.path):
         name = entry.path[len(base.path) :].lstrip("/")
         parts = name.split("/")
         above = ["/".join(parts[: n + 1]) for n in range(len(parts))]
-        if not any((matching.match(one) if matching else one == path) for one in above) or (skip is not None and skip(name)):
+        if not any((wildcard.match(one) if wildcard else one == path or not path) for one in above) or (skip is not None and skip(name)):
             continue
         for one in above:
             parent = tree.get(f"{base.path}/{one}" if base.path else one)
             if parent is not None:
                 taken.setdefault(one, parent)
-    if not taken and matching is None:
+    if not taken and wildcard is None:
         raise _missing(pattern, what)
     plan.sources += 1
     plan.is_folder = True

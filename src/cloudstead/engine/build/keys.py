@@ -24,18 +24,17 @@ def step(image: str, text: str) -> str:
     return _digest("step", image, text)
 
 
-def copy(
-    parent: str, *, digest: str, dest: str, owner: tuple[int, int] | None, chmod: str, is_folder: bool, working_dir: str, link: bool
-) -> str:
-    return _digest("copy", parent, digest, dest, owner, chmod, is_folder, working_dir, link)
+def copy(parent: str, *, digest: str, dest: str, owner: str, chmod: str, is_folder: bool) -> str:
+    """The owner as it is written: what names mean is in the layers below."""
+    return _digest("copy", parent, digest, dest, owner, chmod, is_folder)
 
 
-def copy_from(parent: str, *, source: str, text: Iterable[str], dest: str, owner: tuple[int, int] | None, chmod: str) -> str:
+def copy_from(parent: str, *, source: str, text: Iterable[object], dest: str, owner: str, chmod: str) -> str:
     """A short cut to the same: nothing is read when the other stage is the same down to the last bit."""
     return _digest("copy-from", parent, source, list(text), dest, owner, chmod)
 
 
-def folder(parent: str, *, path: str, owner: tuple[int, int]) -> str:
+def folder(parent: str, *, path: str, owner: str) -> str:
     """WORKDIR."""
     return _digest("folder", parent, path, owner)
 

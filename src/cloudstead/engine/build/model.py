@@ -19,7 +19,7 @@ class Result(Row, frozen=True, kw_only=True):
 
     key: str
     created: str  # RFC 3339; what the image's history says
-    description: str
+    description: str  # the line in the history
     chain: str = ""  # its top layer is the result; empty: the files stayed as they were
     parent: str = ""  # the chain below
     diff_id: str = ""

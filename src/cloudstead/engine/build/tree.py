@@ -62,8 +62,25 @@ class Tree:
         await in_thread(tree._index)
         return tree
 
+    @classmethod
+    def of_one(cls, spool: Spool, entry: Entry) -> Tree:
+        """A tree of one file, which is all that the spool holds."""
+        tree = cls(spool)
+        tree._entries[entry.path] = entry
+        tree._names[""][entry.path] = None
+        return tree
+
     def close(self) -> None:
         self.spool.close()
+
+    def keep_only(self, paths: set[str]) -> None:
+        """Forget everything else."""
+        for path in [path for path in self._entries if path and path not in paths]:
+            del self._entries[path]
+            self._names.pop(path, None)
+            parent, _, name = path.rpartition("/")
+            if parent in self._names:
+                self._names[parent].pop(name, None)
 
     # finding
 
