@@ -26,7 +26,7 @@ from cloudstead.http.messages import HttpResponse
 log = logging.getLogger(__name__)
 
 DEFAULT_POOL = ("172.17.0.0/16", 16)  # Docker's own for the default bridge
-POOLS = (("172.16.0.0/12", 16), ("192.168.0.0/16", 20))
+POOLS = (("172.18.0.0/15", 16), ("172.20.0.0/14", 16), ("172.24.0.0/14", 16), ("172.28.0.0/14", 16), ("192.168.0.0/16", 20))  # Docker's too
 TRIES = 8  # somebody else on this machine may take the addresses that were just found free
 
 
