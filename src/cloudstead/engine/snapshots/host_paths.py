@@ -17,11 +17,9 @@ from cloudstead.engine.snapshots import linux
 from cloudstead.engine.snapshots.host_source import Limits, Source
 from cloudstead.engine.snapshots.host_tar import FOLDER
 from cloudstead.engine.snapshots.host_tar_writer import PipeSink, TarWriter
-from cloudstead.engine.snapshots.host_tree import Tree
+from cloudstead.engine.snapshots.host_tree import Tree, resolve
 from cloudstead.engine.snapshots.host_unpack import Rules, Unpacker
 from cloudstead.engine.snapshots.host_walk import Found, walk, write_member, xattrs_of
-
-MOST_LINKS = 255
 
 
 class Place(NamedTuple):
@@ -68,42 +66,6 @@ def stat_path(root: int, path: str) -> PathStat:
     return PathStat(
         name=os.fsdecode(place.base), size=status.st_size, mode=status.st_mode, mtime=status.st_mtime_ns / 1e9, link_target=target
     )
-
-
-def resolve(root: int, path: bytes) -> bytes:
-    """The path without links, inside the root; what is not there is taken by its name."""
-    todo = path.split(b"/")[::-1]
-    done: list[bytes] = []
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part in (b"", b"."):
-            continue
-        if part == b"..":
-            del done[-1:]
-            continue
-        target = _link_at(root, b"/".join([*done, part]))
-        if target is None:
-            done.append(part)
-            continue
-        links += 1
-        if links > MOST_LINKS:
-            raise InvalidArgument("too many links")
-        if target.startswith(b"/"):
-            done = []
-        todo += target.split(b"/")[::-1]
-    return b"/".join(done)
-
-
-def _link_at(root: int, path: bytes) -> bytes | None:
-    try:
-        fd = linux.plain_path(root, path)
-    except OSError:
-        return None
-    try:
-        return os.readlink(b"", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
-    finally:
-        os.close(fd)
 
 
 def write_archive(root: int, path: str, out: int, skip: frozenset[int] = frozenset()) -> None:

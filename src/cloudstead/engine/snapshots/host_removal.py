@@ -47,16 +47,20 @@ def move_aside(paths: tuple[Path, ...], gone: Path) -> bool:
 
 
 def is_large(folder: Path) -> bool:
+    """Whether removing it takes long; what cannot even be looked at may."""
     left = SMALL
     todo = [os.fspath(folder)]
     while todo:
-        with os.scandir(todo.pop()) as found:
-            for item in found:
-                left -= 1
-                if left < 0:
-                    return True
-                if item.is_dir(follow_symlinks=False):
-                    todo.append(item.path)
+        try:
+            found = os.listdir(path := todo.pop())
+        except NotADirectoryError:
+            continue
+        except OSError:
+            return True
+        left -= len(found)
+        if left < 0:
+            return True
+        todo += (f"{path}/{name}" for name in found)
     return False
 
 

@@ -12,7 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
-from cloudstead.engine.errors import InvalidArgument, NotPermitted, Unsupported
+from cloudstead.engine.errors import EngineError, InvalidArgument, NotPermitted, Unsupported
 
 BLOCK = 512
 LONGEST_HEADER = 1 << 20  # of a long name or of pax records; Go's reader has the same limit
@@ -172,8 +172,11 @@ class TarReader:
 def _parse(header: bytes) -> Entry:
     name, mode, uid, gid, size, mtime, checksum, kind, link, magic, _, _, _, major, minor, prefix = _fields.unpack(header)
     # Adler-32 begun at 0 has the sum of the bytes in its lower half, modulo 65521; in C, unlike a sum over 512 numbers.
-    claimed = _number(checksum, "checksum")
-    if (zlib.adler32(header, 0) - zlib.adler32(checksum, 0) + 256 - claimed) & 0xFFFF and not _sums_up(header, claimed):
+    try:
+        claimed = _number(checksum, "checksum")
+    except EngineError:
+        claimed = -1
+    if claimed < 0 or ((zlib.adler32(header, 0) - zlib.adler32(checksum, 0) + 256 - claimed) & 0xFFFF and not _sums_up(header, claimed)):
         raise InvalidArgument("this is no tar, or a damaged one: a header's checksum is wrong")
     entry = Entry()
     name = name.partition(b"\0")[0]

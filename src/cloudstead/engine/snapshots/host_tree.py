@@ -11,13 +11,16 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 import stat
 
 from cloudstead.engine.errors import InvalidArgument, NotPermitted
 from cloudstead.engine.snapshots import linux
 
 MOST_OPEN = 64
+DEEPEST = 100  # folders open at once while removing
 MOST_LINKS = 40  # as the kernel
+MOST_LINKS_OF_A_PATH = 255  # as Docker
 _odd = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)|\0")
 
 
@@ -93,14 +96,10 @@ class Tree:
         """A link that leads nowhere yet: make where it leads, inside."""
         if links >= MOST_LINKS:
             raise InvalidArgument(f"too many links on the way to {shown(path)}")
-        try:
-            target = os.readlink(leaf, dir_fd=above)
-        except OSError:
-            raise InvalidArgument(f"{shown(path)} is no folder, but something is to be put into it") from None
-        where = target if target.startswith(b"/") else path.rpartition(b"/")[0] + b"/" + target
-        # `..` of a link is resolved by name: what it goes back over is there as a folder or is made as one.
-        resolved = os.path.normpath(b"/" + where).lstrip(b"/")
-        if not resolved or resolved == path:
+        if not stat.S_ISLNK(os.stat(leaf, dir_fd=above, follow_symlinks=False).st_mode):
+            raise InvalidArgument(f"{shown(path)} is no folder, but something is to be put into it")
+        resolved = resolve(self.root, path)
+        if links >= MOST_LINKS or not resolved or resolved == path:
             raise InvalidArgument(f"the link {shown(path)} leads nowhere")
         return self._find_or_make(resolved, mtime_ns, links + 1)
 
@@ -131,6 +130,44 @@ class Tree:
         self.forget()
 
 
+def resolve(root: int, path: bytes) -> bytes:
+    """The path without links, inside the root; what is not there is taken by its name."""
+    todo = path.split(b"/")[::-1]
+    done: list[bytes] = []
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part in (b"", b"."):
+            continue
+        if part == b"..":
+            del done[-1:]
+            continue
+        target = _link_at(root, b"/".join([*done, part]))
+        if target is None:
+            done.append(part)
+            continue
+        links += 1
+        if links > MOST_LINKS_OF_A_PATH:
+            raise InvalidArgument("too many links")
+        if target.startswith(b"/"):
+            done = []
+        todo += target.split(b"/")[::-1]
+    return b"/".join(done)
+
+
+def _link_at(root: int, path: bytes) -> bytes | None:
+    try:
+        fd = linux.plain_path(root, path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise explained(error, path) from None
+    try:
+        return os.readlink(b"", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
+    finally:
+        os.close(fd)
+
+
 def explained(error: OSError, path: bytes) -> Exception:
     """What a name has done, as an error of the one who sent it, where it is theirs."""
     if error.errno == errno.ELOOP:
@@ -150,45 +187,31 @@ def copy_xattrs(source: int, target: int) -> None:
                 os.setxattr(target, name, os.getxattr(source, name))
 
 
-def remove_tree(folder: int, name: bytes, *, deepest: int = 100) -> int:
-    """Remove a folder and all in it, through no link; returns how many things there were. Deep ones are moved up first, so any depth will do."""
-    count = 0
-    pending = [name]
-    while pending:
-        count += _remove_one(folder, pending.pop(), pending, deepest)
-    return count
-
-
-def _remove_one(top: int, name: bytes, pending: list[bytes], deepest: int) -> int:
-    count = 0
-    levels: list[tuple[int, bytes, list[bytes]]] = []  # an open folder, its name, folders in it that are still there
-    here, count = _enter(top, name)
-    levels.append((here[0], name, here[1]))
+def remove_tree(folder: int, name: bytes) -> None:
+    """Remove a folder and all in it, through no link. What lies deep is moved up to its first level, so any depth will do."""
+    fd, inner = _enter(folder, name)
+    levels = [(fd, name, inner)]  # an open folder, its name, folders in it that are still there
     while levels:
         fd, own, inner = levels[-1]
         if not inner:
             os.close(fd)
             levels.pop()
-            os.rmdir(own, dir_fd=levels[-1][0] if levels else top)
-            count += 1
-        elif len(levels) < deepest:
-            child = inner.pop()
-            found, more = _enter(fd, child)
-            count += more
-            levels.append((found[0], child, found[1]))
+            os.rmdir(own, dir_fd=levels[-1][0] if levels else folder)
+            continue
+        child = inner.pop()
+        if len(levels) < DEEPEST:
+            below, found = _enter(fd, child)
+            levels.append((below, child, found))
         else:
-            child = inner.pop()
-            aside = b".deep-%x-%x" % (os.getpid(), len(pending) + count)
-            os.rename(child, aside, src_dir_fd=fd, dst_dir_fd=top)
-            pending.append(aside)
-    return count
+            aside = b".deep-" + secrets.token_hex(12).encode()
+            os.rename(child, aside, src_dir_fd=fd, dst_dir_fd=levels[0][0])
+            levels[0][2].append(aside)
 
 
-def _enter(parent: int, name: bytes) -> tuple[tuple[int, list[bytes]], int]:
-    """Open a folder and remove what is no folder in it: (descriptor, names of folders), how many were removed."""
+def _enter(parent: int, name: bytes) -> tuple[int, list[bytes]]:
+    """Open a folder and remove what is no folder in it: the descriptor, and the names of the folders."""
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     inner: list[bytes] = []
-    count = 0
     try:
         with os.scandir(fd) as found:
             for item in found:
@@ -197,8 +220,7 @@ def _enter(parent: int, name: bytes) -> tuple[tuple[int, list[bytes]], int]:
                     inner.append(leaf)
                 else:
                     os.unlink(leaf, dir_fd=fd)
-                    count += 1
     except BaseException:
         os.close(fd)
         raise
-    return (fd, inner), count
+    return fd, inner

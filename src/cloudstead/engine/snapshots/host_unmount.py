@@ -28,19 +28,18 @@ def unmount(host: Host, target: Path) -> None:
 
 
 async def _release(host: Host, held: list[int]) -> None:
-    try:
-        await asyncio.sleep(COLLECT)
-    finally:
-        del host.parts["snapshots.releasing"]
-        mine, held[:] = held.copy(), []
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        child = asyncio.ensure_future(host.fork(wait_and_end, reading, descriptors=[reading, *mine]))
-        try:
-            await asyncio.sleep(0)  # it has been forked then
-        finally:
-            for fd in (*mine, reading, writing):  # `writing` last: then the child's descriptors are the last ones
-                os.close(fd)
-    await child
+    await asyncio.sleep(COLLECT)
+    del host.parts["snapshots.releasing"]
+    mine, held[:] = held.copy(), []
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    # `writing` is closed last, after the call's first step, which has forked: then the child's descriptors are the last ones.
+    asyncio.get_running_loop().call_soon(_close, [*mine, reading, writing])
+    await host.fork(wait_and_end, reading, descriptors=[reading, *mine])
+
+
+def _close(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
 
 
 def wait_and_end(reading: int) -> None:

@@ -25,7 +25,8 @@ from cloudstead.engine.snapshots.host_tree import Tree, clean, explained, shown
 HIDDEN, OPAQUE = b".wh.", b".wh..wh..opq"
 OF_AUFS = (b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk")  # its own files, in layers of old
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-LOOK_AFTER = 64 << 20  # bytes written between two looks at the free space
+LOOK_AFTER = 4 << 20  # bytes written between two looks at the free space
+OF_OTHERS = ("security.", "system.")
 NOT_SUPPORTED = (errno.ENOTSUP, errno.EPERM, errno.EACCES)
 
 Later = list[tuple[bytes, str, bytes]]
@@ -90,6 +91,7 @@ class Unpacker:
             except OSError as error:
                 raise self._explain(error, path) from error
         self._finish()
+        self._look_at_space()
         return Done(self._size, self._entries, [(path, name, value) for (path, name), value in self._later.items()])
 
     # members
@@ -294,10 +296,10 @@ class Unpacker:
             except ValueError:
                 raise NotPermitted(f"an attribute of {shown(path)} has a NUL in its name") from None
             except OSError as error:
-                if error.errno in NOT_SUPPORTED and not name.startswith(("user.", "security.capability")):
-                    continue  # of a security module that this machine does not use
-                if error.errno == errno.ENOTSUP or (error.errno == errno.EPERM and not isinstance(what, int)):
-                    continue  # the kernel keeps user attributes on files and folders only
+                if error.errno in NOT_SUPPORTED and name.startswith(OF_OTHERS) and name != "security.capability":
+                    continue  # of a security module, or a kind of access list, that this machine does not use
+                if error.errno == errno.EPERM and name.startswith("user.") and not isinstance(what, int):
+                    continue  # the kernel keeps them on files and folders only
                 raise InvalidArgument(f"the attribute {name!r} of {shown(path)} cannot be set: {error.strerror}") from None
 
     def _finish(self) -> None:
