@@ -36,7 +36,10 @@ def apply_changes(config: ExecConfig, changes: Iterable[str]) -> ExecConfig:
     Raises:
         InvalidArgument: an instruction that makes no sense, or does not change a configuration.
     """
-    source = read("\n".join(changes))
+    text = "\n".join(changes)
+    if not text.strip():
+        return config
+    source = read(text)
     for line in source.lines:
         parsed = instruction(line, source.escape)
         if not isinstance(parsed, ALLOWED):
