@@ -25,6 +25,7 @@ async def attach_container(api: DockerApi, request: DockerRequest) -> HttpRespon
         stdout=request.flag("stdout"),
         stderr=request.flag("stderr"),
         tty=row.tty,
+        closes_input=row.config.stdin_once and not row.tty,
         detach=DetachKeys(keys) if row.tty else None,
     )
     streams = await api.engine.pods.attach(row.id) if request.flag("stream") else None

@@ -50,7 +50,7 @@ class Events:
     def tell(self, kind: str, action: str, id: str, attributes: dict[str, str] | None = None, *, time: float = 0.0) -> None:
         """`kind` is Docker's Type: container, image, network, volume, builder, daemon."""
         attributes = attributes or {}
-        nano = max(self._last + 1, round((time or self._clock.time()) * 1e9))  # no two at the same instant: `since` tells them apart
+        nano = max(self._last + 1, round((time or self._clock.time()) * 1e6) * 1000)  # no two at the same instant: `since` tells them apart
         self._last = nano
         legacy = {"status": action, "id": id} if kind in ("container", "image") else {}
         if kind == "container":

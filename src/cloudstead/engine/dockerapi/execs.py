@@ -64,6 +64,7 @@ async def start_exec(api: DockerApi, request: DockerRequest) -> HttpResponse:
         stdout=each.wanted.attach_stdout,
         stderr=each.wanted.attach_stderr,
         tty=tty,
+        closes_input=not tty,
         detach=DetachKeys(keys_of(each.wanted.detach_keys)) if tty else None,
     )
 

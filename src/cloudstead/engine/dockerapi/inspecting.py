@@ -120,8 +120,8 @@ def pod_of(api: DockerApi, row: DockerContainer) -> PodStatus | None:
 def describe_networks(api: DockerApi, row: DockerContainer, pod: PodStatus | None) -> dict[str, dict[str, Any]]:
     """By name. One that is gone is left out."""
     networks = api.part(DockerNetworks)
-    interfaces = {interface.network: interface for interface in pod.interfaces} if pod is not None else {}
     runs = pod is not None and any(container.state in ("running", "paused") for container in pod.containers)
+    interfaces = {interface.network: interface for interface in pod.interfaces} if pod is not None and runs else {}
     found = {}
     for id, wanted in row.networks.items():
         network = networks.get(id)
@@ -142,7 +142,7 @@ def describe_network_settings(api: DockerApi, row: DockerContainer, pod: PodStat
     bridge = networks.get("bridge", {})
     return {
         "Bridge": "",
-        "SandboxID": row.id if pod is not None and pod.interfaces else "",
+        "SandboxID": row.id if any(each["EndpointID"] for each in networks.values()) else "",
         "SandboxKey": "",
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",

@@ -247,7 +247,7 @@ class Life:
             self._containers.removing.discard(row.id)
             self._ends.pop(row.id, None)
         self._containers.tell(row, "destroy")
-        self._wake(row.id, outcome, "not-running", "next-exit", "removed")
+        self._wake(row.id, Outcome(outcome.code), "not-running", "next-exit", "removed")
         if with_volumes:
             await self._remove_volumes(volumes, row)
 

@@ -1,8 +1,9 @@
 """Between a client and a process: a connection that has been taken over (hijacked), and the process's streams.
 
 Output goes to the client as it comes, in frames unless there is a tty. What the client sends is the process's input; when it sends no more, the
-process reads end of file, and output goes on. The end of the output ends the connection. A client that goes away altogether ends it too; the
-process goes on.
+process reads end of file, and output goes on. Two kinds of processes read no end of file, for others may write to them later: those with a tty, and
+containers without StdinOnce; there the conversation ends. So it does with the end of the output, and when the client goes away altogether; the
+process goes on then.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class Ways(msgspec.Struct, frozen=True, kw_only=True):
     stdout: bool
     stderr: bool
     tty: bool
+    closes_input: (
+        bool  # whether the end of the client's input is the end of the process's; otherwise it ends the conversation, as Docker has it
+    )
     detach: DetachKeys | None = None
 
 
@@ -66,7 +70,7 @@ async def relay(raw: RawStream, streams: Streams, ways: Ways, detached: Callable
     try:
         await asyncio.wait([output, input], return_when=asyncio.FIRST_COMPLETED)
         if not output.done():
-            return False  # the input ends by itself only when the client has gone or detached
+            return False  # the client has gone, detached, or has no more to say
         return _result(output)
     finally:
         for task in (output, input):
@@ -105,6 +109,9 @@ async def _take_input(raw: RawStream, streams: Streams, ways: Ways, detached: Ca
                 detached()
                 return
         await _write(streams, data)
+    if ways.stdin and not ways.closes_input:
+        await asyncio.sleep(LOOK_AGAIN)  # for what the last input brings forth
+        return
     if ways.stdin:
         with contextlib.suppress(ConnectionError):
             await streams.close_input()
