@@ -17,6 +17,7 @@ import msgspec
 
 from cloudstead.engine.errors import InvalidArgument, Unauthorized
 from cloudstead.engine.images.api import Credentials
+from cloudstead.engine.images.tasks import KeyedLocks
 from cloudstead.kernel.clock import Clock
 
 CLIENT = "docker"  # token servers know it
@@ -71,6 +72,7 @@ class Authorizer:
         self._clock = clock
         self._secure = secure
         self._challenge: Challenge | None = None
+        self._fetching = KeyedLocks()
         self._tokens: dict[frozenset[str], tuple[str, float]] = {}
 
     async def header(self, scopes: frozenset[str]) -> str | None:
@@ -81,16 +83,18 @@ class Authorizer:
             return None
         if self._challenge.scheme == "basic":
             return basic(self._credentials) if self._credentials.username else None
-        token, until = self._tokens.get(scopes, ("", 0.0))
-        if not token or until <= self._clock.monotonic():
-            token = await self._fetch(self._challenge, scopes)
+        async with self._fetching.hold(" ".join(sorted(scopes))):  # many layers at once need one token
+            token, until = self._tokens.get(scopes, ("", 0.0))
+            if not token or until <= self._clock.monotonic():
+                token = await self._fetch(self._challenge, scopes)
         return f"Bearer {token}"
 
     def challenged(self, challenges: list[Challenge], scopes: frozenset[str], sent: str | None) -> bool:
         """The registry refused what was sent. Whether trying again makes sense: there is something else to send."""
         if self._credentials.registry_token:
             return False
-        self._tokens.pop(scopes, None)
+        if sent is not None and self._tokens.get(scopes, ("", 0.0))[0] == sent.removeprefix("Bearer "):
+            del self._tokens[scopes]  # unless another request has had it replaced already
         bearer = next((each for each in challenges if each.scheme == "bearer" and each.parameters.get("realm")), None)
         chosen = bearer or next((each for each in challenges if each.scheme == "basic"), None)
         if chosen is None or (chosen.scheme == "basic" and (not self._credentials.username or sent is not None)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
-from urllib.parse import urljoin
 
 import msgspec
 
@@ -19,7 +18,7 @@ from cloudstead.engine.images.api import Credentials
 from cloudstead.engine.images.auth import Authorizer, parse_challenges
 from cloudstead.engine.images.content import SMALL
 from cloudstead.engine.images.references import HUB, Reference
-from cloudstead.engine.images.transport import Origin, Transport, split_url
+from cloudstead.engine.images.transport import Origin, Transport, join, split_url
 from cloudstead.http.upstream import NotSent, UpstreamResponse
 from cloudstead.kernel.clock import Clock
 
@@ -196,7 +195,7 @@ class RegistryClient:
             if response.status not in _REDIRECTS or method not in ("GET", "HEAD") or target is None:
                 return Answer(response, url)
             await response.aclose()
-            url = urljoin(url, target)
+            url = join(url, target)
         raise Failed(f"the registry redirects more than {MAX_REDIRECTS} times")
 
     def _home(self, url: str, checked: bool) -> Origin:

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from cloudstead.engine.errors import InvalidArgument, Unavailable
 from cloudstead.http.upstream import NotSent, Upstream, UpstreamError, UpstreamResponse
@@ -193,6 +193,14 @@ def split_url(url: str, checked: bool) -> tuple[Origin, str]:
     if any(ord(letter) <= 32 or ord(letter) >= 127 for letter in target):
         raise InvalidArgument(f"{url!r} is no usable address")
     return Origin(split.scheme, host, port or _PORTS[split.scheme], checked), target
+
+
+def join(url: str, location: str) -> str:
+    """A Location header's target."""
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise InvalidArgument(f"{location!r} is no usable address") from error
 
 
 def _networks(names: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from cloudstead.engine.errors import Failed, Unavailable
 from cloudstead.engine.images.api import Descriptor, Progress, Tell
@@ -16,6 +16,7 @@ from cloudstead.engine.images.fetching import ATTEMPTS, TELL_BYTES, WAIT_SECONDS
 from cloudstead.engine.images.references import Reference
 from cloudstead.engine.images.registry_client import Answer, RegistryClient, RegistryFault, pull_scope, push_scope
 from cloudstead.engine.images.room import Room
+from cloudstead.engine.images.transport import join
 
 SINGLE = 4 << 20  # bytes up to which a blob goes in one PUT
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
@@ -126,7 +127,7 @@ class Upload:
         if answer.response.status != 204 or ranged is None or ranged[1] == "0" or int(ranged[1]) >= self._blob.size:
             return await self._begin(), 0
         moved = answer.response.headers.get("location")
-        return (urljoin(answer.url, moved) if moved else location), int(ranged[1]) + 1
+        return (join(answer.url, moved) if moved else location), int(ranged[1]) + 1
 
     async def _pieces(self, start: int) -> AsyncIterator[bytes]:
         at, told = start, start
@@ -143,4 +144,4 @@ def _location(answer: Answer) -> str:
     target = answer.response.headers.get("location")
     if not target:
         raise Failed("the registry does not say where to upload to")
-    return urljoin(answer.url, target)
+    return join(answer.url, target)
