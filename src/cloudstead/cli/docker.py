@@ -48,6 +48,10 @@ class Docker:
         except ValueError:
             return data.decode(errors="replace")
 
+    def post(self, path: str) -> None:
+        """Do something, however long it takes."""
+        self._whole("POST", path, None)
+
     def load(self, archive: BinaryIO, size: int) -> list[str]:
         """Hand an archive of images over; the names that were loaded.
 
@@ -71,7 +75,7 @@ class Docker:
             connection.close()
         return names
 
-    def _whole(self, method: str, path: str, timeout: float) -> bytes:
+    def _whole(self, method: str, path: str, timeout: float | None) -> bytes:
         connection = Connection(self._socket, timeout)
         try:
             return self._ask(connection, method, path, None, {}).read()

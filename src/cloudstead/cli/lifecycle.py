@@ -16,6 +16,7 @@ from typing import Any
 
 from cloudstead import datadir, logs, runfile
 from cloudstead.cli import client, env, ports
+from cloudstead.cli.docker import Docker
 from cloudstead.cli.terminal import Failure, ago, out, out_json, paint, say, table
 from cloudstead.runfile import Run
 from cloudstead.settings import Settings, default_data, settings_for
@@ -177,6 +178,10 @@ def down(arguments: argparse.Namespace) -> int:
             raise Failure(f"A Cloudstead on {arguments.data} is just starting or stopping; try again in a moment.")
         say("Cloudstead is not running.")
         return 0
+    going_on = _containers(arguments.data)
+    if arguments.containers:
+        _stop_containers(arguments.data, going_on)
+        going_on = []
     try:
         os.kill(run.pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -191,7 +196,26 @@ def down(arguments: argparse.Namespace) -> int:
             )
         time.sleep(_POLL)
     say("Cloudstead has stopped.")
+    if going_on:
+        say(f"{len(going_on)} container{'s' * (len(going_on) > 1)} went on and will be found again by `cloudstead up`; `cloudstead down --containers` stops them too.")
     return 0
+
+
+def _containers(data: Path) -> list[str]:
+    """Names of those that run. None where no engine was ever started: asking would start one."""
+    if not (data / "engine").exists():
+        return []
+    try:
+        return [str(container["Names"][0]).lstrip("/") for container in Docker(data).get("/containers/json")]
+    except Failure:
+        return []
+
+
+def _stop_containers(data: Path, names: list[str]) -> None:
+    docker = Docker(data)
+    for name in names:
+        say(f"  stopping {name}")
+        docker.post(f"/containers/{name}/stop")
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -263,9 +287,21 @@ def reset(arguments: argparse.Namespace) -> int:
         if input("Delete it? [y/N] ").strip().lower() not in ("y", "yes"):
             say("Nothing was deleted.")
             return 1
+    _end_containers(data)
     try:
         datadir.empty(data)
     except datadir.NotOurs as error:
         raise Failure(str(error)) from None
     say(f"{data} is empty.")
     return 0
+
+
+def _end_containers(data: Path) -> None:
+    """What the engine left: it belongs to root, and some of it is mounted."""
+    if not (data / "engine").exists():
+        return
+    done = subprocess.run([sys.executable, "-P", "-m", "cloudstead.engine.teardown", str(data)], capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        say(f"  {line}")
+    if done.returncode != 0:
+        raise Failure(f"{(done.stderr.strip().splitlines() or ['the engine could not be torn down'])[-1]}.")

@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     down = commands.add_parser("down", help="stop it", parents=[on_data])
     down.set_defaults(run="lifecycle:down")
+    down.add_argument("--containers", action="store_true", help="stop the containers too; without this they go on")
     down.add_argument(
         "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long to wait for it to stop (default: %(default)g)"
     )

@@ -37,6 +37,7 @@ log = logging.getLogger("cloudstead.engine.host")
 T = TypeVar("T")
 
 ROOMS = (
+    "cloudstead.engine.host.host_teardown",
     "cloudstead.engine.snapshots.host",
     "cloudstead.engine.pods.host",
     "cloudstead.engine.network.host",

@@ -144,6 +144,10 @@ class Removal(msgspec.Struct, frozen=True):
 class Images(Protocol):
     """All images of this cloud. Errors are those of `engine.errors`: NotFound with Docker's sentence ("No such image: x:latest"), Conflict when in use."""
 
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
     # finding
 
     def resolve(self, name: str, *, platform: Platform | None = None) -> Image:

@@ -110,3 +110,12 @@ class Networks(Protocol):
 
     async def dial(self, network: str, address: str, port: int) -> int:
         """A connected stream socket from the router to a pod, as a descriptor: for load balancers and the like."""
+
+    async def start(self) -> None:
+        """Find again what runs, and mend what does not agree with the rows."""
+
+    async def stop(self) -> None:
+        """Networks go on, without names."""
+
+    async def sweep(self) -> list[str]:
+        """Remove what no row owns; a sentence for each."""

@@ -383,6 +383,9 @@ class Driver(Protocol):
     async def stop_driver(self) -> None:
         """Containers go on."""
 
+    async def sweep(self) -> list[str]:
+        """Remove what no row owns, tell rows whose container is gone; a sentence for each."""
+
     # pods
 
     async def create_pod(self, spec: PodSpec) -> None:
