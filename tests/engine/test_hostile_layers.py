@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import gzip
 import os
+import resource
+import shutil
+import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +35,12 @@ from snapshot_support import (
 from snapshot_support import ground as ground
 
 from cloudstead.engine.errors import InvalidArgument, NoSpace, NotPermitted, Unsupported
+from cloudstead.engine.host import forked
+from cloudstead.engine.host.layout import Layout
+from cloudstead.engine.host.server import prepare
+from cloudstead.engine.snapshots import linux
+from cloudstead.engine.snapshots.host_confine import Bind, confine
+from cloudstead.engine.snapshots.host_shelf import Shelf
 
 pytestmark = needs_host
 __all__ = ["ground", "module_ground"]
@@ -63,7 +74,9 @@ def test_an_absolute_name_is_taken_from_the_layers_root(ground: Ground) -> None:
 
 def test_a_write_through_a_linked_parent_stays_inside(ground: Ground) -> None:
     outside = str(ground.outside)
-    root = ground.unpacked(tar(symlink("link", outside), member("link/secret", b"evil"), symlink("up", "../../../../../.."), member("up/new", b"n")))
+    root = ground.unpacked(
+        tar(symlink("link", outside), member("link/secret", b"evil"), symlink("up", "../../../../../.."), member("up/new", b"n"))
+    )
     assert os.readlink(root / "link") == outside
     assert (root / outside.lstrip("/") / "secret").read_text() == "evil"
     assert (root / "new").read_text() == "n"
@@ -283,14 +296,25 @@ def test_a_huge_pax_header_is_refused(ground: Ground) -> None:
     assert "header" in ground.refused(tar(member("long", b"", kind=b"L", size=1 << 40)), NotPermitted)
 
 
-@pytest.mark.parametrize("records", [b"x", b"5 a=", b"99 path=x\n", b"0 a=b\n", b"-5 a=b\n", b"6 path\n", b"9 path=x\n\n", b"7 =aaa\n", b"1_0 pat=x\n"])
+@pytest.mark.parametrize(
+    "records", [b"x", b"5 a=", b"99 path=x\n", b"0 a=b\n", b"-5 a=b\n", b"6 path\n", b"9 path=x\n\n", b"7 =aaa\n", b"1_0 pat=x\n"]
+)
 def test_pax_records_that_contradict_themselves_are_refused(ground: Ground, records: bytes) -> None:
     assert "pax" in ground.refused(tar(member("pax", records, kind=b"x"), member("a", b"")), InvalidArgument)
 
 
 @pytest.mark.parametrize(
     "size",
-    [b"\xff" * 12, b"\x80" + b"\xff" * 11, b"-0000000001\0", b"0000000000x\0", b"\xff" + b"\0" * 11, b"00000000009\0", b"+0000000001\0", b"0o000000001\0"],
+    [
+        b"\xff" * 12,
+        b"\x80" + b"\xff" * 11,
+        b"-0000000001\0",
+        b"0000000000x\0",
+        b"\xff" + b"\0" * 11,
+        b"00000000009\0",
+        b"+0000000001\0",
+        b"0o000000001\0",
+    ],
 )
 def test_a_size_that_is_none_is_refused(ground: Ground, size: bytes) -> None:
     ground.refused(tar(member("a", b"", size=size)), (InvalidArgument, NotPermitted))
@@ -330,7 +354,9 @@ def test_a_link_that_takes_a_folders_place_is_followed_from_then_on(ground: Grou
     root = ground.unpacked(tar(folder("d"), member("d/a", b"1"), folder("other"), symlink("d", "other"), member("d/b", b"2")))
     assert (sorted(os.listdir(root / "other")), (root / "d").is_symlink()) == (["b"], True)
     outside = str(ground.outside)
-    root = ground.unpacked(tar(folder("d"), member("d/a", b"1"), symlink("d", outside), member("d/secret", b"evil"), folder("d"), member("d/c", b"3")))
+    root = ground.unpacked(
+        tar(folder("d"), member("d/a", b"1"), symlink("d", outside), member("d/secret", b"evil"), folder("d"), member("d/c", b"3"))
+    )
     assert tree(root)["d/c"] == "-rw-r--r-- 0:0 3"
 
 
@@ -362,7 +388,11 @@ def test_folders_nested_as_deep_as_paths_go_are_unpacked_and_removed(ground: Gro
     unpacked = ground.unpack(tar(member("a", b"x", pax={b"path": deep})))
     assert ground.run(ground.snapshots.remove_snapshot(unpacked.chain_id)) == 1
     # A link to the deepest folder lets one go deeper than any path.
-    deeper = tar(folder("x", pax={b"path": b"d/" * 2000}), member("l", kind=b"2", pax={b"linkpath": b"d/" * 1999 + b"d"}), member("y", b"", pax={b"path": b"l/" + b"e/" * 1000 + b"x"}))
+    deeper = tar(
+        folder("x", pax={b"path": b"d/" * 2000}),
+        member("l", kind=b"2", pax={b"linkpath": b"d/" * 1999 + b"d"}),
+        member("y", b"", pax={b"path": b"l/" + b"e/" * 1000 + b"x"}),
+    )
     unpacked = ground.unpack(deeper)
     ground.run(ground.snapshots.remove_snapshot(unpacked.chain_id))
 
@@ -397,7 +427,59 @@ def test_a_header_that_announces_a_member_must_have_one(ground: Ground) -> None:
     ground.refused(member("././@LongLink", b"name\0", kind=b"L"), InvalidArgument)
 
 
-def test_the_confined_child_has_no_rights_and_sees_nothing() -> None:
-    from cloudstead.engine.snapshots import host_confine
+def probe(shelf: Shelf, new: Path, host: int) -> dict[str, str]:
+    """In a child: what is left to who has taken it over."""
+    confine(shelf, [Bind("new", new, writable=True), Bind("below", new)], lower=[])
+    os.mknod("/new/disk", stat.S_IFBLK | 0o666, os.makedev(254, 0))
+    tries: dict[str, Callable[[], object]] = {
+        "see": lambda: sorted(os.listdir("/")),
+        "files": lambda: os.open("/etc/passwd", os.O_RDONLY),
+        "signal": lambda: os.kill(host, 0),
+        "root": lambda: os.setresuid(0, 0, 0),
+        "mount": lambda: linux.mount("none", "/new", "tmpfs"),
+        "unmount": lambda: linux.unmount("/new"),
+        "namespace": lambda: linux.unshare(linux.CLONE_NEWNS),
+        "chroot": lambda: os.chroot("/new"),
+        "device": lambda: os.open("/new/disk", os.O_RDONLY),
+        "lower": lambda: os.mkdir("/below/x"),
+        "network": lambda: socket.socket().connect(("127.0.0.1", 1)),
+        "host name": lambda: socket.sethostname("evil"),
+        "attributes": lambda: os.setxattr("/new", "trusted.overlay.opaque", b"y"),
+        "memory": lambda: bytes(3 << 30),
+        "limits": lambda: resource.setrlimit(resource.RLIMIT_AS, (-1, -1)),
+        "write": lambda: os.close(os.open("/new/x", os.O_CREAT | os.O_WRONLY)),
+    }
+    found = {}
+    for name, attempt in tries.items():
+        try:
+            found[name] = str(attempt())
+        except (OSError, MemoryError, ValueError) as error:
+            found[name] = type(error).__name__ + (f" {errno.errorcode[error.errno]}" if isinstance(error, OSError) and error.errno else "")
+    return found
 
-    assert host_confine.CAPABILITIES == (0, 1, 3, 4, 27, 31)
+
+def test_the_confined_child_has_no_rights_and_sees_nothing(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    prepare(layout)
+    new = layout.snapshots / "new"
+    new.mkdir(mode=0o755)
+    found = asyncio.run(forked.call(probe, (Shelf(layout), new, os.getpid()), ()))
+    shutil.rmtree(layout.run)
+    assert found == {
+        "see": "['below', 'lower', 'new']",
+        "files": "FileNotFoundError ENOENT",
+        "signal": "PermissionError EPERM",
+        "root": "PermissionError EPERM",
+        "mount": "PermissionError EPERM",
+        "unmount": "PermissionError EPERM",
+        "namespace": "PermissionError EPERM",
+        "chroot": "PermissionError EPERM",
+        "device": "PermissionError EACCES",
+        "lower": "OSError EROFS",
+        "network": "OSError ENETUNREACH",
+        "host name": "PermissionError EPERM",
+        "attributes": "PermissionError EPERM",
+        "memory": "MemoryError",
+        "limits": "ValueError",
+        "write": "None",
+    }
