@@ -15,6 +15,7 @@ import msgspec
 from cloudstead.engine.errors import InvalidArgument, NotFound
 from cloudstead.engine.images import digests, manifests, media_types
 from cloudstead.engine.images.api import Descriptor, Image, Progress, Tell
+from cloudstead.engine.images.collection import release
 from cloudstead.engine.images.compression import HEAD, decompressed, detect
 from cloudstead.engine.images.content import SMALL, Lease
 from cloudstead.engine.images.manifests import Index, Manifest
@@ -26,7 +27,7 @@ from cloudstead.engine.images.tar_reader import Member, members
 
 MAX_LINKS = 10
 MAX_IMAGES = 1000
-TELL_BYTES = 4 << 20
+TELL_BYTES = 1 << 20
 
 
 class _Entry(msgspec.Struct):
@@ -198,16 +199,28 @@ class Archive:
 
 
 async def load(room: Room, tar: AsyncIterator[bytes], tell: Tell) -> tuple[str, ...]:
+    kept: set[str] = set()
+    try:
+        with room.content.lease() as lease:
+            try:
+                return await _load(room, tar, lease, tell)
+            finally:
+                kept = set(lease.digests)
+    finally:
+        # The archive's documents, what belonged to other platforms, and everything when it failed.
+        await release(room, kept)
+
+
+async def _load(room: Room, tar: AsyncIterator[bytes], lease: Lease, tell: Tell) -> tuple[str, ...]:
+    archive = Archive(room, lease, tell)
+    await archive.read(tar)
     loaded: list[str] = []
-    with room.content.lease() as lease:
-        archive = Archive(room, lease, tell)
-        await archive.read(tar)
-        for found in await archive.images():
-            image = await _keep(room, lease, found, tell)
-            names = [each.familiar for each in found.names]
-            loaded.extend(names or [image.id])
-            for name in names or [image.id]:
-                room.records.tell("load", image.id, name)
+    for found in await archive.images():
+        image = await _keep(room, lease, found, tell)
+        names = [each.familiar for each in found.names] or [image.id]
+        loaded.extend(names)
+        for name in names:
+            room.records.tell("load", image.id, name)
     return tuple(dict.fromkeys(loaded))
 
 
