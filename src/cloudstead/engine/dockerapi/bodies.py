@@ -47,6 +47,8 @@ def _settle(value: Any, kind: msgspec.inspect.Type, path: str) -> Any:
         return {name: _settle(each, kind.value_type, f"{path}.{name}") for name, each in value.items()}
     if isinstance(kind, msgspec.inspect.ListType | msgspec.inspect.VarTupleType):
         return [_settle(each, kind.item_type, path) for each in value] if isinstance(value, list) else [] if value is None else value
+    if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+        raise InvalidArgument(f"invalid JSON: the number at {path} is too large")
     return value
 
 
