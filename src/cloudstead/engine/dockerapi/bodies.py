@@ -33,7 +33,7 @@ def is_empty(value: Any) -> bool:
     """Whether a value asks for nothing: also one made of such values alone."""
     if isinstance(value, dict):
         return all(is_empty(each) for each in value.values())
-    return not value
+    return all(is_empty(each) for each in value) if isinstance(value, list) else not value
 
 
 def _settle(value: Any, kind: msgspec.inspect.Type, path: str) -> Any:

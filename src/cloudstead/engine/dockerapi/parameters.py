@@ -10,6 +10,7 @@ from cloudstead.engine.errors import InvalidArgument
 
 FALSE = frozenset({"", "0", "no", "n", "false", "f", "none"})
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,30})?)?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -64,6 +65,8 @@ def moment(name: str, text: str, now: float) -> float:
     if (before := duration(text)) is not None:
         return now - before
     try:
+        if not DATE.fullmatch(text):
+            raise ValueError
         return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).astimezone().timestamp()
     except (ValueError, OverflowError):
         raise InvalidArgument(f'invalid value for {name}: "{text[:100]}" is not a time') from None
