@@ -46,7 +46,8 @@ class Fabric:
         """Everything at once, so that the host's table is written once and never lacks a port on the way."""
         said: list[str] = []
         for setup in networks:
-            if setup.members or host_namespaces.is_bound(self._router_path(setup.slot)):
+            names = {f"{ROUTER_PREFIX}{setup.slot}", *(member.pod for member in setup.members)}
+            if any(host_namespaces.is_bound(self.layout.netns / name) for name in names):
                 try:
                     said += self._configure(setup)
                     said += self._reserve_again(setup.ports)

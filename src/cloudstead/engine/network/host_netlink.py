@@ -25,7 +25,7 @@ IFF_UP = 1
 NO_PREFIX_ROUTE = 0x200  # IFA_F_NOPREFIXROUTE
 PERMANENT = 0x80  # NUD_PERMANENT
 UNICAST, UNREACHABLE = 1, 7
-UNIVERSE, LINK, HOST = 0, 253, 254
+UNIVERSE, LINK = 0, 253
 MAIN = 254
 STATIC = 4
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
@@ -174,23 +174,21 @@ def veth(name: str, peer: str, *, mtu: int, mac: str = "", peer_namespace: int |
     return Request(NEWLINK, CREATE | EXCL, body)
 
 
-def set_link(index: int, *, up: bool | None = None, mac: str = "", alias: str | None = None, mtu: int = 0) -> Request:
+def set_link(index: int, *, up: bool | None = None, mac: str = "", alias: str | None = None, ignore: tuple[int, ...] = ()) -> Request:
     body = _LINK.pack(0, 0, index, IFF_UP if up else 0, IFF_UP if up is not None else 0)
     if mac:
         body += attribute(1, mac_bytes(mac))
-    if mtu:
-        body += attribute(4, struct.pack("=I", mtu))
     if alias is not None:
         body += attribute(20, alias.encode() + b"\0")
-    return Request(NEWLINK, 0, body)
+    return Request(NEWLINK, 0, body, ignore)
 
 
 def delete_link(index: int) -> Request:
     return Request(DELLINK, 0, _LINK.pack(0, 0, index, 0, 0), (errno.ENODEV,))
 
 
-def add_address(index: int, ip: str, prefix: int, *, scope: int = UNIVERSE, prefix_route: bool = True) -> Request:
-    body = _ADDRESS.pack(socket.AF_INET, prefix, 0, scope, index)
+def add_address(index: int, ip: str, prefix: int, *, prefix_route: bool = True) -> Request:
+    body = _ADDRESS.pack(socket.AF_INET, prefix, 0, UNIVERSE, index)
     body += attribute(2, socket.inet_aton(ip)) + attribute(1, socket.inet_aton(ip))
     if not prefix_route:
         body += attribute(8, struct.pack("=I", NO_PREFIX_ROUTE))

@@ -12,6 +12,7 @@ whoever comes after a crash knows whose it is. Namespaces with a link are made a
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from typing import NamedTuple
@@ -196,7 +197,8 @@ class Router:
         """Nothing comes from a pod or to it any more. Its link goes with its namespace: the kernel takes 25 ms to remove one, and does so by itself."""
         index = self.links.pop((pod, interface.name), 0)
         if index:
-            self.netlink.do(delete_route(f"{interface.ip}/32", index), delete_neighbour(index, interface.ip), set_link(index, alias=""))
+            nameless = set_link(index, alias="", ignore=(errno.ENODEV,))  # the namespace may have ended meanwhile
+            self.netlink.do(delete_route(f"{interface.ip}/32", index), delete_neighbour(index, interface.ip), nameless)
 
     def disconnect(self, pod: str, interface: InterfaceSetup) -> None:
         """Take the interface from a namespace that stays."""

@@ -45,11 +45,11 @@ records of that kind (none: the name exists, but has none of them). Raises KeyEr
 
 
 class NameServer:
-    def __init__(self, records: Records, clock: Clock, dial: Callable[[str], Dialer], forwarder: Forwarder | None = None) -> None:
+    def __init__(self, records: Records, clock: Clock, dial: Callable[[str], Dialer], forwarder: Forwarder) -> None:
         self._records = records
         self._clock = clock
         self._dial = dial  # by network: how name servers of a pod's own are reached
-        self._forwarder = forwarder or Forwarder(clock)
+        self._forwarder = forwarder
         self._zones: list[Zone] = []
         self._open: dict[str, list[tuple[str, asyncio.DatagramTransport | asyncio.Server]]] = {}  # by network, with addresses
         self._under_way: Counter[tuple[str, str]] = Counter()

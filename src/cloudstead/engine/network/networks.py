@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from cloudstead.engine.errors import Conflict, InvalidArgument
@@ -21,6 +22,7 @@ from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.network import addresses, commands, specs
 from cloudstead.engine.network.api import NetworkSpec, SecurityGroup
 from cloudstead.engine.network.attaching import Attaching
+from cloudstead.engine.network.dns_forwarding import Forwarder
 from cloudstead.engine.network.names import Zone
 from cloudstead.engine.network.records import Records, overlap
 from cloudstead.engine.network.routers import Routers
@@ -32,11 +34,16 @@ log = logging.getLogger("cloudstead.engine.network")
 
 
 class LocalNetworks:
-    def __init__(self, store: Store, clock: Clock, host: HostClient) -> None:
+    """
+    Args:
+        resolv_conf: names the servers that are asked for what no network knows; the host's, looked at as it changes.
+    """
+
+    def __init__(self, store: Store, clock: Clock, host: HostClient, *, resolv_conf: Path = Path("/etc/resolv.conf")) -> None:
         self._store = store
         self._host = host
         self._records = Records(store)
-        self._routers = Routers(self._records, clock, host)
+        self._routers = Routers(self._records, clock, host, Forwarder(clock, resolv_conf))
         self._pods = Attaching(self._records, self._routers, host)
         self._failures = store.failures
 

@@ -20,7 +20,7 @@ from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.network import commands, specs
 from cloudstead.engine.network.addresses import address_of
 from cloudstead.engine.network.commands import Listening
-from cloudstead.engine.network.dns_forwarding import Dialer
+from cloudstead.engine.network.dns_forwarding import Dialer, Forwarder
 from cloudstead.engine.network.names import NameServer
 from cloudstead.engine.network.records import Records
 from cloudstead.kernel.clock import Clock
@@ -32,14 +32,14 @@ DNS_PORT = 53
 
 
 class Routers:
-    def __init__(self, records: Records, clock: Clock, host: HostClient) -> None:
+    def __init__(self, records: Records, clock: Clock, host: HostClient, forwarder: Forwarder) -> None:
         self._records = records
         self._clock = clock
         self._host = host
         self._made: set[str] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._listening: defaultdict[str, dict[Listening, None]] = defaultdict(dict)
-        self.names = NameServer(records, clock, self._dialer)
+        self.names = NameServer(records, clock, self._dialer, forwarder)
         self.in_use: tuple[str, ...] = ()  # of the host's addresses, as it told last
 
     def is_made(self, network: str) -> bool:
