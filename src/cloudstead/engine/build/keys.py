@@ -47,11 +47,10 @@ def run(
     working_dir: str,
     user: str,
     mounts: Iterable[object],
-    files: Iterable[str],
     network: str,
     platform: str,
 ) -> str:
-    return _digest("run", parent, list(args), sorted(env.items()), working_dir, user, list(mounts), list(files), network, platform)
+    return _digest("run", parent, list(args), sorted(env.items()), working_dir, user, list(mounts), network, platform)
 
 
 def history(parent: str, created_by: str) -> str:

@@ -12,18 +12,22 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
-from cloudstead.engine.build import gathering, tars
-from cloudstead.engine.build.copying import Plan
+from cloudstead.engine.build import copying, gathering, tars
+from cloudstead.engine.build.copying import Item, Plan
 from cloudstead.engine.build.instructions import Copy
 from cloudstead.engine.build.mounts import RunMount
 from cloudstead.engine.build.placing import Destination, members, tar_of
-from cloudstead.engine.build.spool import once
+from cloudstead.engine.build.spool import Spool, once
 from cloudstead.engine.build.steps import Step
+from cloudstead.engine.build.tree import Entry, Tree
 from cloudstead.engine.errors import InvalidArgument, NotFound
+from cloudstead.engine.images.threads import in_thread
 from cloudstead.engine.pods.api import Mount
 from cloudstead.engine.snapshots.api import Snapshots
 
 FILE = "file"  # the name of the one file that a bind mounts
+CACHE = "cache"  # the folder that a cache mounts
+SCRIPT_MODE = 0o755
 SECRET_MODE = 0o400
 CACHE_MODE = 0o755
 
@@ -60,6 +64,17 @@ class Prepared:
             (mount.kind, target, mount.read_only, mount.id, mount.env, mount.size, mount.mode, mount.uid, mount.gid, content)
         )
 
+    async def add_script(self, target: str, text: str) -> None:
+        """A program of the Dockerfile's own. In a file of a writable, as what only memory holds cannot be executed."""
+        data = text.encode(errors="surrogateescape")
+        spool = Spool(self._step.build.spool_folder)
+        self._step.build.exits.callback(spool.close)
+        await in_thread(spool.write, data)
+        entry = Entry(path=FILE, kind="file", mode=SCRIPT_MODE, size=len(data))
+        plan = Plan(items=[Item(FILE, entry, Tree.of_one(spool, entry))], base=FILE, sources=1)
+        await in_thread(copying.finish, plan)
+        self.add(RunMount(kind="bind", target=target, read_only=True), target, Source(plan=plan))
+
     async def mount(self, stack: AsyncExitStack) -> list[Mount]:
         """Make them; they go with the stack."""
         return [await self._one(stack, *wanted) for wanted in self._wanted if wanted[1]]
@@ -81,7 +96,7 @@ class Prepared:
             path = await stack.enter_async_context(
                 self._step.build.cache_mounts.use(mount, lambda key: self._fill_cache(key, mount, source))
             )
-            return Mount(type="bind", source=path, target=target, read_only=mount.read_only)
+            return Mount(type="bind", source=f"{path}/{CACHE}", target=target, read_only=mount.read_only)
         chains = source.chains or ()
         key = await stack.enter_async_context(self._step.build.writable(chains))
         path = await self._step.build.engine.snapshots.mount(key, chains, skeleton=False)
@@ -89,20 +104,20 @@ class Prepared:
             path += await self._fill(key, source.plan)
         return Mount(type="bind", source=path, target=target, read_only=mount.read_only)
 
-    async def _fill(self, key: str, plan: Plan) -> str:
+    async def _fill(self, key: str, plan: Plan, folder: str = "/") -> str:
         """Put the files there. What comes behind the writable's path."""
-        place = Destination("/", (), True) if plan.is_folder else Destination("/", (FILE,))
+        place = Destination(folder, (), True) if plan.is_folder else Destination(folder, (FILE,))
         now = int(self._step.build.engine.clock.time())
-        await self._step.build.engine.snapshots.unarchive(key, "/", tar_of(members(plan, place, None, None, is_folder=False), now))
+        await self._step.build.engine.snapshots.unarchive(key, folder, tar_of(members(plan, place, None, None, is_folder=False), now))
         return "" if plan.is_folder else f"/{FILE}"
 
     async def _fill_cache(self, key: str, mount: RunMount, source: Source) -> None:
         """A new cache has what `from` shows, or is empty; its folder belongs to whom the mount says."""
-        if source.plan is not None:
-            await self._fill(key, source.plan)
         mode = CACHE_MODE if mount.mode is None else mount.mode
-        header = tars.header(".", kind=tars.FOLDER, mode=mode, uid=mount.uid or 0, gid=mount.gid or 0)
+        header = tars.header(CACHE, kind=tars.FOLDER, mode=mode, uid=mount.uid or 0, gid=mount.gid or 0)
         await self._step.build.engine.snapshots.unarchive(key, "/", once(header + tars.END))
+        if source.plan is not None:
+            await self._fill(key, source.plan, f"/{CACHE}")
 
 
 async def prepare(step: Step, mounts: list[RunMount], working_dir: str) -> Prepared:
@@ -142,7 +157,5 @@ async def _source(step: Step, mount: RunMount) -> Source:
     chains = await gathering.stack_of(step, mount.stage) if mount.stage else None
     if chains is not None and source == "/" and mount.kind == "bind":
         return Source(chains=chains)
-    from cloudstead.engine.build.copying import escaped
-
-    wanted = Copy(sources=(escaped(source.lstrip("/")) or ".",), dest="/", original="", line=0)
+    wanted = Copy(sources=(copying.escaped(source.lstrip("/")) or ".",), dest="/", original="", line=0)
     return Source(plan=await gathering.gather(step, wanted, chains))

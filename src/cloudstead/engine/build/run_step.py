@@ -14,13 +14,13 @@ from msgspec.structs import replace
 from cloudstead.engine.build import configs, keys, run_mounts
 from cloudstead.engine.build.api import StepFailed
 from cloudstead.engine.build.instructions import Run
-from cloudstead.engine.build.lines import parse_heredoc
+from cloudstead.engine.build.lines import Heredoc, parse_heredoc
 from cloudstead.engine.build.mounts import parse
 from cloudstead.engine.build.run_mounts import Prepared
 from cloudstead.engine.build.states import State
 from cloudstead.engine.build.steps import Step
 from cloudstead.engine.build.words import expand
-from cloudstead.engine.errors import NotPermitted
+from cloudstead.engine.errors import Conflict, NotPermitted
 from cloudstead.engine.images import digests
 from cloudstead.engine.pods.api import ContainerSpec, LogSpec, Mount, PodNetwork, PodSpec
 from cloudstead.engine.snapshots.api import Unpacked
@@ -28,18 +28,20 @@ from cloudstead.engine.snapshots.api import Unpacked
 OWNER = "build"
 SHM = 64 << 20
 STREAMS: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
-SCRIPTS = "/dev/pipes"  # in memory; where BuildKit puts scripts that bring their own interpreter
+SCRIPTS = "/dev/pipes"  # where BuildKit puts scripts that bring their own interpreter
 
 
 async def run(step: Step, command: Run) -> State:
     """The state with what the command wrote."""
     state, config = step.state, step.state.config.config
-    args, scripts = _command(command, config.shell or configs.DEFAULT_SHELL)
+    args, script = _command(command, config.shell or configs.DEFAULT_SHELL)
     arguments = step.arguments.of_run(state.env)
     mounts = [parse(text, _expander(step)) for text in command.mounts]
     env = {**state.env, **arguments}
     created_by = _created_by(arguments, args)
     prepared = await run_mounts.prepare(step, mounts, config.working_dir)
+    if script is not None:
+        await prepared.add_script(f"{SCRIPTS}/{posixpath.basename(script.name)}", script.text)
     key = keys.run(
         state.parent,
         args=args,
@@ -47,33 +49,30 @@ async def run(step: Step, command: Run) -> State:
         working_dir=config.working_dir,
         user=config.user,
         mounts=prepared.described,
-        files=[mount.content.decode(errors="surrogateescape") for mount in scripts],
         network=command.network,
         platform=f"{state.config.os}/{state.config.architecture}/{state.config.variant}",
     )
     env |= step.arguments.proxies() | prepared.env
-    return await step.layer(key, created_by, lambda: _Running(step, command, args, env, scripts, prepared).run())
+    return await step.layer(key, created_by, lambda: _Running(step, command, args, env, prepared).run())
 
 
-def _command(command: Run, shell: tuple[str, ...]) -> tuple[tuple[str, ...], list[Mount]]:
+def _command(command: Run, shell: tuple[str, ...]) -> tuple[tuple[str, ...], Heredoc | None]:
     """What is run, and the script that it may need as a file.
 
     One heredoc alone is the script itself; with several, or with a command around, the shell gets them as they are written.
     """
     if not command.shell:
-        return command.args, []
+        return command.args, None
     text = command.args[0]
     if not command.files:
-        return (*shell, text), []
+        return (*shell, text), None
     first = command.files[0]
     if parse_heredoc(text) is None:
         text += "".join(f"\n{file.content}{file.name}" for file in command.files)
-        return (*shell, text), []
+        return (*shell, text), None
     if not first.content.startswith("#!"):
-        return (*shell, first.text), []
-    target = f"{SCRIPTS}/{posixpath.basename(first.name)}"
-    script = Mount(type="content", target=target, content=first.text.encode(), mode=0o755, read_only=True)
-    return (*shell, target), [script]
+        return (*shell, first.text), None
+    return (*shell, f"{SCRIPTS}/{posixpath.basename(first.name)}"), first
 
 
 def _created_by(arguments: dict[str, str], args: tuple[str, ...]) -> str:
@@ -91,9 +90,7 @@ def _expander(step: Step) -> Callable[[str], str]:
 class _Running:
     """One command at work."""
 
-    def __init__(
-        self, step: Step, command: Run, args: tuple[str, ...], env: dict[str, str], scripts: list[Mount], prepared: Prepared
-    ) -> None:
+    def __init__(self, step: Step, command: Run, args: tuple[str, ...], env: dict[str, str], prepared: Prepared) -> None:
         self.step = step
         self.build = step.build
         self.pods = step.build.engine.pods
@@ -101,7 +98,6 @@ class _Running:
         self.command = command
         self.args = args
         self.env = env
-        self.scripts = scripts
         self.prepared = prepared
         self.container = secrets.token_hex(32)
         self.pod = f"build-{self.build.id}-{self.container[:12]}"
@@ -153,7 +149,7 @@ class _Running:
             env=tuple(f"{name}={value}" for name, value in self.env.items()),
             cwd=config.working_dir or "/",
             user=config.user,
-            mounts=(*mounts, *self.scripts),
+            mounts=tuple(mounts),
             resources=options.resources,
             ulimits=options.ulimits,
             shm_size=options.shm_size or SHM,
@@ -188,7 +184,10 @@ class _Running:
 
     def _tidy_up(self) -> None:
         async def remove() -> None:
-            await self.pods.remove_pod(self.pod, force=True)
+            try:
+                await self.pods.remove_pod(self.pod, force=True)
+            except Conflict:  # its start was still under way
+                await self.pods.remove_pod(self.pod, force=True)
             await self.snapshots.remove(self.container)
 
         self.build.later(remove())

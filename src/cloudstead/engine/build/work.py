@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
@@ -26,6 +27,8 @@ from cloudstead.engine.pods.api import PodNetwork
 
 if TYPE_CHECKING:
     from cloudstead.engine.engine import Engine
+
+log = logging.getLogger(__name__)
 
 
 class Build:
@@ -134,7 +137,12 @@ class Build:
         """Tidying up that nobody waits for but the end."""
         task = asyncio.ensure_future(work)
         self._later.add(task)
-        task.add_done_callback(self._later.discard)
+        task.add_done_callback(self._tidied)
+
+    def _tidied(self, task: asyncio.Task[Any]) -> None:
+        self._later.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("tidying up after build %s, which the sweeper will do again: %s", self.id, error)
 
     async def close(self) -> None:
         """End what goes on, and take away what was made for the time of the build."""
