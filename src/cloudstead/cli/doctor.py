@@ -15,32 +15,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from cloudstead import runfile
-from cloudstead.cli import ports
+from cloudstead.cli import doctor_engine, ports
+from cloudstead.cli.findings import Finding, State, which
 from cloudstead.cli.terminal import out, out_json, paint, table
 
-State: TypeAlias = Literal["ok", "warning", "missing"]
 CGROUP = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "io", "memory", "pids")
 FREE_WANTED = 10 << 30  # bytes: a few images and their layers
 FREE_NEEDED = 1 << 30
 KERNEL_NEEDED = (5, 11)  # overlayfs in user namespaces; cgroup v2 kill is 5.14
 _MS_NODEV, _MNT_DETACH = 4, 2  # sys/mount.h
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    name: str
-    state: State
-    detail: str
-    fix: str = ""  # what to do, a whole sentence; empty when all is well
-    needed: bool = False  # `cloudstead up` cannot run without it
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -80,7 +68,7 @@ def examine(data: Path, port: int) -> Iterator[Finding]:
         tun,
         nftables,
         iptables,
-        *(lambda program=program: tool(*program) for program in TOOLS),
+        doctor_engine.examine,
         companion,
         lambda: data_directory(data),
         lambda: disk(data),
@@ -89,15 +77,6 @@ def examine(data: Path, port: int) -> Iterator[Finding]:
     for check in checks:
         found = check()
         yield from (found,) if isinstance(found, Finding) else found
-
-
-TOOLS = (
-    ("runc", ("runc", "crun"), "runc", "Containers (ECS, Batch, image functions) need an OCI runtime"),
-    ("conmon", ("conmon",), "conmon", "Containers outlive the daemon by conmon"),
-    ("ip", ("ip",), "iproute2", "VPC networks are made with it"),
-    ("mmdebstrap", ("mmdebstrap",), "mmdebstrap", "Base images can be made without a registry by it"),
-)
-"""What is shown, the programs of which one is enough, the Debian package, and what for."""
 
 
 def python() -> Finding:
@@ -264,7 +243,7 @@ def iptables() -> Finding:
 
 
 def _rules(name: str, program: str, listing: list[str], purpose: str) -> Finding:
-    path = _which(program)
+    path = which(program)
     if path is None:
         return Finding(name, "missing", f"{program} is not installed", f"{purpose}: `apt-get install {name}`.")
     if os.geteuid() != 0:
@@ -279,14 +258,6 @@ def _rules(name: str, program: str, listing: list[str], purpose: str) -> Finding
             f"{purpose}, and the kernel refuses: load the nf_tables modules, or give the outer container NET_ADMIN.",
         )
     return Finding(name, "ok", path)
-
-
-def tool(name: str, programs: tuple[str, ...], package: str, purpose: str) -> Finding:
-    for program in programs:
-        path = _which(program)
-        if path is not None:
-            return Finding(name, "ok", path)
-    return Finding(name, "missing", "not installed", f"{purpose}: `apt-get install {package}`.")
 
 
 def companion() -> Finding:
@@ -336,8 +307,3 @@ def port_free(data: Path, port: int) -> Finding:
         return Finding(name, "missing", str(error.strerror), "Choose another with --port.", needed=True)
     holder = ports.holder(port)
     return Finding(name, "missing", f"taken{' by ' + holder if holder else ''}", "Stop that, or choose another with --port.", needed=True)
-
-
-def _which(program: str) -> str | None:
-    """Also where root's programs lie: a user's PATH leaves those out."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
