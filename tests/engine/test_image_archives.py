@@ -507,7 +507,7 @@ def test_a_header_that_makes_no_sense_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     "records",
     [
-        b"12 path=abc\n",
+        b"13 path=abc\n",
         b"5 a=b\n",
         b"99999999999999 a=b\n",
         b"-5 a=b\n",

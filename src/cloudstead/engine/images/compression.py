@@ -20,7 +20,7 @@ from cloudstead.engine.images.threads import in_thread
 
 STEP = 1 << 20  # bytes that come out of one step
 GATHER = 256 << 10  # bytes of input that a thread takes at once
-ZSTD_SLICE = 512  # 16 MiB come out at worst; real layers decompress a tenth slower than in large slices
+ZSTD_SLICE = 256  # 8 MiB come out at worst; real layers decompress 820 MB/s so, 1,100 in large slices
 ZSTD_WINDOW = 128 << 20  # larger windows are refused, as zstd itself does unless told otherwise
 XZ_MEMORY = 128 << 20
 GZIP_LEVEL = 1  # of isal's 0 to 3; the others won 2 % in size for a third of the speed
