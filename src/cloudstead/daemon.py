@@ -29,6 +29,7 @@ from cloudstead.edge.dispatch import Calls
 from cloudstead.edge.identify import Identifier
 from cloudstead.edge.policy import PolicyAuthorizer
 from cloudstead.edge.protocols.index import ServiceIndex
+from cloudstead.engine.dockerapi.serving import LIMITS
 from cloudstead.engine.start import EngineRoom, EngineSettings
 from cloudstead.http.limits import Limits
 from cloudstead.http.messages import HttpRequest, HttpResponse
@@ -123,7 +124,7 @@ class Cloudstead:
         self.cloud.parts["engine"] = self.engine
         self._stack.push_async_callback(self.engine.stop)
         await self.engine.begin()
-        server = Server(self.engine.docker, limits=Limits(connections=connections_at_once()))
+        server = Server(self.engine.docker, limits=msgspec.structs.replace(LIMITS, connections=connections_at_once()))
         self._stack.push_async_callback(server.stop, 0.0)
         await server.listen_unix(datadir.docker_socket(settings.data))
 

@@ -197,7 +197,9 @@ def down(arguments: argparse.Namespace) -> int:
         time.sleep(_POLL)
     say("Cloudstead has stopped.")
     if going_on:
-        say(f"{len(going_on)} container{'s' * (len(going_on) > 1)} went on and will be found again by `cloudstead up`; `cloudstead down --containers` stops them too.")
+        say(
+            f"{len(going_on)} container{'s' * (len(going_on) > 1)} went on and will be found again by `cloudstead up`; `cloudstead down --containers` stops them too."
+        )
     return 0
 
 
@@ -300,7 +302,9 @@ def _end_containers(data: Path) -> None:
     """What the engine left: it belongs to root, and some of it is mounted."""
     if not (data / "engine").exists():
         return
-    done = subprocess.run([sys.executable, "-P", "-m", "cloudstead.engine.teardown", str(data)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "cloudstead.engine.teardown", str(data)], capture_output=True, text=True, check=False
+    )
     for line in done.stdout.splitlines():
         say(f"  {line}")
     if done.returncode != 0:

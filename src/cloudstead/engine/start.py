@@ -12,7 +12,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cloudstead.engine.engine import Engine
 from cloudstead.engine.errors import EngineError
@@ -20,6 +20,7 @@ from cloudstead.engine.host.layout import Layout
 from cloudstead.http.messages import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
+    from cloudstead.engine.build.builder import Builder
     from cloudstead.engine.dockerapi.api import DockerApi
     from cloudstead.kernel.clock import Clock
     from cloudstead.kernel.store import Store
@@ -48,6 +49,7 @@ class EngineRoom:
         self.store = store
         self.clock = clock
         self.engine: Engine | None = None
+        self._builder: Builder | None = None
         self._docker: DockerApi | None = None
         self._starting: asyncio.Future[Engine] | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -83,6 +85,8 @@ class EngineRoom:
                 await self._sweeping
         if self._docker is not None:
             await self._docker.stop()
+        if self._builder is not None:
+            await self._builder.stop()
         engine, self.engine = self.engine, None
         if engine is not None:
             await close(engine)
@@ -99,7 +103,10 @@ class EngineRoom:
         from cloudstead.engine.build.builder import Builder
         from cloudstead.engine.dockerapi.api import DockerApi
 
-        docker = self._docker = DockerApi(engine, Builder(engine))
+        builder = self._builder = Builder(engine)
+        docker = self._docker = DockerApi(engine, builder)
+        if not engine.why_not:
+            await builder.start()
         await docker.start()
 
     async def _start(self) -> Engine:
@@ -111,7 +118,8 @@ class EngineRoom:
 
     async def _sweep_again(self, engine: Engine) -> None:
         while True:
-            await sweep(engine)
+            if not engine.why_not:
+                await sweep(engine.pods, engine.networks, engine.volumes, self._builder, engine.snapshots, engine.images)
             await self.clock.sleep(SWEEP_SECONDS)
 
 
@@ -173,14 +181,17 @@ async def close(engine: Engine) -> None:
         await engine.host.close()
 
 
-async def sweep(engine: Engine) -> list[str]:
+class Sweeps(Protocol):
+    async def sweep(self) -> list[str]: ...
+
+
+async def sweep(*parts: Sweeps | None) -> list[str]:
     """Remove what no row owns. Whatever cannot be removed now will be met again in a minute."""
-    if engine.why_not:
-        return []
     removed: list[str] = []
-    for part in (engine.pods, engine.networks, engine.volumes, engine.snapshots):
+    for part in parts:
         try:
-            removed += await part.sweep()
+            if part is not None:
+                removed += await part.sweep()
         except EngineError as error:
             log.warning("sweeping: %s", error)
         except Exception:

@@ -29,7 +29,8 @@ async def tear_down(data: Path) -> list[str]:
     await host.start()
     try:
         ended = await host.call(SweepContainers(containers=(), pods=()))
-        ended += await host.call(SweepNetworks(slots=(), pods=()))
+        networks = await host.call(SweepNetworks(slots=(), pods=()))
+        ended += networks
         await host.call(SweepVolumes(keep=()))
         if left := await host.call(TearDown()):
             raise Failed(f"still in use, so nothing was deleted: {', '.join(left)}")

@@ -17,8 +17,8 @@ from cloudstead.engine.dockerapi.answers import error_answer
 from cloudstead.engine.dockerapi.errors import DockerError, status_of
 from cloudstead.engine.dockerapi.events import Events
 from cloudstead.engine.dockerapi.routing import API_VERSION, ROUTES, DockerRequest, numbers, split_version
+from cloudstead.engine.dockerapi.serving import LIMITS as LIMITS
 from cloudstead.engine.errors import EngineError
-from cloudstead.http.limits import Limits
 from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel.errors import CommonError
 from cloudstead.kernel.store import StoreError
@@ -52,13 +52,6 @@ MODULES = (
     "execs",
     "life",  # last: it starts what is to be started again
 )
-
-LIMITS = Limits(
-    body_timeout=3600.0,  # `docker cp -`, load and build send what somebody else makes at leisure
-    write_timeout=86400.0,  # a pager may hold `docker logs` for a day
-    bodies=256 << 20,
-)
-"""For the server of the socket: its clients are people at terminals and pipes, not the network."""
 
 P = TypeVar("P")
 
