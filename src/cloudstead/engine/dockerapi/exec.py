@@ -38,6 +38,7 @@ class ExecCreate(Shape, frozen=True, kw_only=True):
     privileged: bool = False
     user: str = ""
     working_dir: str = ""
+    container: str = ""  # docker-py repeats here what stands in the path
     detach: bool = False  # clients repeat here what they say at the start
 
 
