@@ -12,7 +12,7 @@ import shutil
 import stat
 import struct
 import tarfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,13 +115,7 @@ class Ground:
 
     def settled(self) -> None:
         """What goes on behind a call has ended: no children, no descriptors but the host's own."""
-
-        async def wait() -> None:
-            async with asyncio.timeout(10):
-                while children(self.pid):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-
-        self.run(wait())
+        self.run(until(lambda: not children(self.pid)))
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -134,6 +128,13 @@ class Ground:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
 
 
 @contextlib.contextmanager

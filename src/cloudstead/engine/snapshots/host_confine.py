@@ -86,7 +86,7 @@ def confine_to_process(
     try:
         namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         mounts = Path(f"/proc/{pid}/mountinfo").read_text(errors="surrogateescape")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:  # it has ended, or is none that even root may look at
         raise Conflict(f"the container {key} is not running") from None
     if not any(line.split()[4] == "/" and f"/{key}/upper" in line for line in mounts.splitlines()):
         raise Conflict(f"the process {pid} is not one of the container {key}")
