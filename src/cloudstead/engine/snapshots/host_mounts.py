@@ -193,9 +193,7 @@ def _explain(error: OSError) -> Exception:
 
 def _forgive_volatile(work: Path) -> None:
     """A volatile overlay refuses its second mount, for fear that the machine went down in between; here that is the user's choice."""
-    with contextlib.suppress(OSError):
-        os.rmdir(work / "work" / "incompat" / "volatile")
-        os.rmdir(work / "work" / "incompat")
+    shutil.rmtree(work / "work" / "incompat", ignore_errors=True)
 
 
 @contextlib.contextmanager
