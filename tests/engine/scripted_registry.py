@@ -108,7 +108,16 @@ class ScriptedRegistry:
             return self._blob(request, found[2], headers)
         if found := _MANIFEST.fullmatch(request.path):
             return await self._manifest(request, found[2])
+        if request.path.endswith("/tags/list"):
+            return self._tags(request)
         return self._fault(404, "NAME_UNKNOWN", "no such thing")
+
+    def _tags(self, request: HttpRequest) -> HttpResponse:
+        """Two a page."""
+        last = parse_qs(request.query).get("last", [""])[0]
+        tags = sorted(each for each in self.manifests if not each.startswith("sha256:") and each > last)
+        link = [("Link", f'<{request.path}?n=2&last={tags[1]}>; rel="next"')] if len(tags) > 2 else []
+        return HttpResponse(200, link, json.dumps({"name": "app", "tags": tags[:2]}).encode())
 
     async def _token(self, request: HttpRequest, headers: dict[str, str]) -> HttpResponse:
         body = (await request.read()).decode()

@@ -174,6 +174,50 @@ def test_an_upload_with_a_key_is_gone_on_with(tmp_path: Path) -> None:
     run(story())
 
 
+def test_an_upload_that_somebody_else_has_changed_is_read_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        store = ContentStore(tmp_path)
+        async with store.ingest("up1") as opened:
+            await opened.write(b"abcdef")
+        os.truncate(store.uploads / "up1", 3)  # as a machine may that lost its power
+        async with store.ingest("up1") as opened:
+            assert opened.offset == 3
+            await opened.write(b"xyz")
+            await opened.commit(sha256(b"abcxyz"))
+
+    run(story())
+
+
+def test_a_blob_is_on_disk_before_it_has_its_name_and_its_folder_before_anybody_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noted_fsync(descriptor: int) -> None:
+        done.append("sync " + ("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"))
+        fsync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(path, target)
+
+    async def story() -> None:
+        store = ContentStore(tmp_path)
+        store.prepare()
+        monkeypatch.setattr(os, "fsync", noted_fsync)
+        monkeypatch.setattr(Path, "rename", noted_rename)
+        await store.put(b"content")
+        assert done == ["sync file", "rename"]
+        await store.settle()
+        assert set(done[2:]) == {"sync folder"}
+        done.clear()
+        await store.settle()
+        assert done == [], "nothing is new"
+
+    run(story())
+
+
 def test_an_upload_that_failed_to_match_can_still_be_gone_on_with_or_discarded(tmp_path: Path) -> None:
     async def story() -> None:
         store = ContentStore(tmp_path)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from image_support import Shop, make_image, needs_registry, pieces, registry, run, shop, tar_of
+from image_support import Shop, collected, make_image, needs_registry, pieces, registry, run, shop, tar_of
 
 from cloudstead.engine.images import collection
 from cloudstead.engine.images.api import ImageConfig, RootFs
@@ -103,6 +103,57 @@ def test_a_snapshot_goes_when_it_was_not_needed_for_a_while(tmp_path: Path) -> N
                 clock.advance(collection.GRACE)
                 assert await here.images.collect() == 0
             assert await here.images.collect() == 40
+
+    run(story())
+
+
+def test_an_image_waits_for_the_removal_of_the_snapshot_that_it_needs(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with shop(tmp_path / "a") as here:
+            await make_image(here.images, "old:1", {"a": b"1"})
+            remove, begun, go_on = here.snapshots.remove_snapshot, asyncio.Event(), asyncio.Event()
+
+            async def slowly(chain: str) -> int:
+                begun.set()
+                await go_on.wait()
+                return await remove(chain)
+
+            here.snapshots.remove_snapshot = slowly  # type: ignore[method-assign]
+            removing = asyncio.create_task(here.images.remove("old:1"))
+            await begun.wait()
+            making = asyncio.create_task(make_image(here.images, "new:1", {"a": b"1"}))
+            await asyncio.sleep(0.1)
+            go_on.set()
+            await removing
+            image = await making
+            assert set(here.snapshots.chains) == set(await here.images.layers_of(image.id))
+            assert len(here.snapshots.unpacked) == 2
+
+    run(story())
+
+
+def test_rows_are_written_after_the_folders_of_their_blobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with shop(tmp_path / "a") as here:
+            done: list[str] = []
+            settle, keep = here.images.content.settle, here.images._room.records.keep
+
+            async def noted_settle() -> None:
+                await settle()
+                done.append("settled")
+
+            def noted_keep(*arguments: object) -> bool:
+                assert here.images.content._unsettled == 0
+                done.append("row")
+                return keep(*arguments)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(here.images.content, "settle", noted_settle)
+            monkeypatch.setattr(here.images._room.records, "keep", noted_keep)
+            await make_image(here.images, "a:1", {"a": b"1"})
+            data = await collected(here.images.save(("a:1",)))
+            await here.images.remove("a:1")
+            await here.images.load(pieces(data))
+            assert done == ["settled", "row"] * 2
 
     run(story())
 

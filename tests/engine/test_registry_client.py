@@ -308,6 +308,29 @@ def test_on_this_machine_any_certificate_will_do(tmp_path: Path) -> None:
         run(story(address))
 
 
+@needs_registry
+def test_all_tags_of_a_repository_are_listed(tmp_path: Path, debian_registry: str) -> None:
+    async def story() -> None:
+        async with shop(tmp_path / "a") as here:
+            name = f"{debian_registry}/tags/app"
+            await make_image(here.images, f"{name}:0", {"a": b"1"})
+            tags = [str(number) for number in range(7)]
+            for tag in tags:
+                here.images.tag(f"{name}:0", f"{name}:{tag}")
+                await here.images.push(f"{name}:{tag}")
+            assert set(await here.images.remote_tags(name)) == set(tags)
+            with pytest.raises(NotFound, match="repository does not exist"):
+                await here.images.remote_tags(f"{debian_registry}/tags/none")
+        async with scripted() as remote, shop(tmp_path / "b") as here:
+            for tag in tags:
+                remote.add_image(tag)
+            assert await here.images.remote_tags(f"{remote.address}/app") == tuple(tags)
+            assert len(remote.seen("GET", "tags/list")) == 4
+            assert len(remote.seen("GET", "last=5")) == 1
+
+    run(story())
+
+
 # ---------------------------------------------------------------------------------------------------------------- tokens, for real
 
 

@@ -176,6 +176,10 @@ class Images(Protocol):
         self, reference: str, *, credentials: Credentials | None = None
     ) -> tuple[Descriptor, tuple[Platform, ...]]: ...
 
+    async def remote_tags(self, repository: str, *, credentials: Credentials | None = None) -> tuple[str, ...]:
+        """All tags that a repository has at its registry."""
+        ...
+
     async def check_credentials(self, registry: str, credentials: Credentials) -> None:
         """Unauthorized when the registry refuses them."""
         ...

@@ -7,7 +7,7 @@
 A blob is written under another name while it is hashed, synced, and renamed. The folder itself is synced by `settle`, once for any number of
 blobs; call it before a row says that a blob is there, and no crash leaves a row without its blob.
 
-Removing is the work of `collect.py`, and there are three things that keep a blob from it: roots (rows of whichever room, `add_roots`), leases (an
+Removing is the work of `collection.py`, and there are three things that keep a blob from it: roots (rows of whichever room, `add_roots`), leases (an
 operation under way names what it is going to need), and age (`claim` and `refresh` make a blob young again). Finding a blob, leasing it and removing it each
 happen within one turn of the event loop, so a blob that was found after it was leased stays.
 

@@ -90,6 +90,9 @@ class LocalImages:
     async def inspect_remote(self, reference: str, *, credentials: Credentials | None = None) -> tuple[Descriptor, tuple[Platform, ...]]:
         return await pull.inspect_remote(self._room, reference, credentials)
 
+    async def remote_tags(self, repository: str, *, credentials: Credentials | None = None) -> tuple[str, ...]:
+        return await pull.remote_tags(self._room, repository, credentials)
+
     async def check_credentials(self, registry: str, credentials: Credentials) -> None:
         client = RegistryClient(self._room.transport, registry_host(registry), credentials, self._room.clock)
         try:

@@ -153,3 +153,14 @@ async def inspect_remote(room: Room, text: str, credentials: Credentials | None)
         await fetch(room, client, reference, found.config, NOTHING)
         config = manifests.parse_config(await room.content.read(found.config.digest, manifests.CONFIG_LIMIT))
     return target, (manifests.platform_of(config),)
+
+
+async def remote_tags(room: Room, text: str, credentials: Credentials | None) -> tuple[str, ...]:
+    reference = parse(text)
+    client = RegistryClient(room.transport, reference.domain, credentials, room.clock)
+    try:
+        return await client.tags(reference)
+    except (RegistryFault, Unauthorized) as error:
+        if not_found(error) or isinstance(error, Unauthorized):
+            raise _no_access(reference, error) from error
+        raise

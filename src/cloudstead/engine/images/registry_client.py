@@ -28,6 +28,8 @@ ERROR_LIMIT = 256 << 10
 TOKEN_LIMIT = 1 << 20
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_PAGES = 1000  # of tags
+_NEXT = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?')
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 Body = Callable[[], AsyncIterator[bytes]]  # made anew for each attempt
@@ -41,6 +43,10 @@ class Answer(NamedTuple):
 class _Fault(msgspec.Struct):
     code: str = ""
     message: str = ""
+
+
+class _Tags(msgspec.Struct):
+    tags: list[str] | None = None
 
 
 class _Faults(msgspec.Struct):
@@ -115,6 +121,25 @@ class RegistryClient:
                 raise Unavailable("the registry sent another part of the blob than it was asked for")
             began = start
         return self._transport.pieces(answer.response), began
+
+    async def tags(self, reference: Reference) -> tuple[str, ...]:
+        """All of a repository, page by page (distribution-spec, "Listing Tags")."""
+        found: dict[str, None] = {}
+        location = f"/v2/{reference.path}/tags/list"
+        for _ in range(MAX_PAGES):
+            answer = await self.request("GET", location, scopes=pull_scope(reference))
+            await self.accept(answer, 200)
+            data = await self._transport.read(answer.response, SMALL)
+            try:
+                page = msgspec.json.decode(data, type=_Tags).tags or []
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise Failed(f"the registry's list of tags cannot be understood: {error}") from error
+            found.update(dict.fromkeys(page))
+            following = _NEXT.search(answer.response.headers.get("link") or "")
+            if following is None:
+                break
+            location = join(answer.url, following[1])
+        return tuple(found)
 
     async def has_blob(self, reference: Reference, digest: str) -> int | None:
         """Its size, or None."""
