@@ -116,16 +116,16 @@ async def test_a_tty_is_raw_and_keys_detach(stage: Stage) -> None:
     assert stage.machine.containers[id].size == (24, 80)
     await stage.post(f"/containers/{id}/resize", expect=200, h=50, w=132)
     assert stage.machine.containers[id].size == (50, 132)
-    connection.send(b"hello\x10")
-    assert await connection.reader.readexactly(5) == b"hello"
+    connection.send(b"hello\n\x10")
+    assert await connection.reader.readexactly(7) == b"hello\r\n"
     connection.send(b"\x11rest")
     assert await connection.rest() == b""
     assert (await stage.get(f"/containers/{id}/json"))["State"]["Running"]
     await connection.close()
     again = await stage.hijack(f"/containers/{id}/attach", {**ALL, "logs": 1, "detachKeys": "ctrl-x,y"})
-    assert await again.reader.readexactly(5) == b"hello"
-    again.send(b"\x10\x11more\x18y")
-    assert await again.rest() == b"\x10\x11more"
+    assert await again.reader.readexactly(7) == b"hello\r\n"
+    again.send(b"\x10\x11more\n\x18y")
+    assert await again.rest() == b"\x10\x11more\r\n"
     await again.close()
     assert await stage.message("POST", f"/containers/{id}/attach", 400, detachKeys="alt-x") == "Invalid detach keys (alt-x) provided"
 
