@@ -256,4 +256,5 @@ async def prune_networks(api: DockerApi, request: DockerRequest) -> HttpResponse
         except DockerError:  # containers run in it
             continue
         gone.append(row.name)
+    api.events.tell("network", "prune", "", {"reclaimed": "0"})
     return json_answer({"NetworksDeleted": gone or None})

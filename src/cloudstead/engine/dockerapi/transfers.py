@@ -47,6 +47,8 @@ async def create_image(api: DockerApi, request: DockerRequest) -> HttpResponse:
 
 async def _pull(api: DockerApi, request: DockerRequest) -> HttpResponse:
     name, tag = request.text("fromImage"), request.text("tag")
+    if request.text("fromSrc") or any(request.parameters.all("changes")):
+        raise InvalidArgument("an image is either pulled (fromImage) or imported (fromSrc, with changes)")
     written = parse(name)
     if not (tag or written.tag or written.digest):
         raise Unsupported("pulling all tags of a repository is not supported: name one")
@@ -107,6 +109,8 @@ async def _import(api: DockerApi, request: DockerRequest) -> HttpResponse:
 @route("POST", "/images/{name}/push")
 async def push_image(api: DockerApi, request: DockerRequest) -> HttpResponse:
     name, tag = request["name"], request.text("tag")
+    if request.text("platform"):
+        raise Unsupported("pushing one platform of several is not supported")
     references = _to_push(api, name, tag)
     credentials = from_request(request.http)
 

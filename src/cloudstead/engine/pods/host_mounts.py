@@ -157,8 +157,11 @@ def copy_tree(source: int, target: str, place: str) -> None:
     Another container may have the volume already and put links in the way. So the child first goes where nothing but the two folders is: a link leads
     nowhere else.
     """
+    path = os.readlink(f"/proc/self/fd/{source}")
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+    # Opened again: a descriptor from before leads to a mount of the other namespace, which cannot be bound in this one.
+    source = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
     into = os.open(target, os.O_PATH | os.O_DIRECTORY)
     linux.mount("tmpfs", place, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV)
     for name, fd in (("from", source), ("to", into)):
