@@ -24,7 +24,7 @@ import pytest
 from cloudstead.engine.errors import EngineError
 from cloudstead.engine.host.client import HostClient, needs_root
 from cloudstead.engine.host.layout import Layout
-from cloudstead.engine.network import host_namespaces, host_netlink, host_nftables
+from cloudstead.engine.network import host_namespaces, host_netlink, host_nftables, rules
 from cloudstead.engine.network.api import NetworkSpec, Subnet
 from cloudstead.engine.network.networks import LocalNetworks
 from cloudstead.engine.pods.api import Attachment, PodNetwork, PortMapping
@@ -70,9 +70,7 @@ class Machine:
         wire.do(host_netlink.veth("lan", "lan", mtu=1500, peer_namespace=self.outside_ns))
         for netlink, ip in ((wire, HOST_IP), (far, OUTSIDE_IP)):
             index = netlink.index("lan")
-            netlink.do(
-                host_netlink.set_link(1, up=True), host_netlink.add_address(index, ip, 24), host_netlink.set_link(index, up=True)
-            )
+            netlink.do(host_netlink.set_link(1, up=True), host_netlink.add_address(index, ip, 24), host_netlink.set_link(index, up=True))
         wire.do(host_netlink.add_route("0.0.0.0/0", wire.index("lan"), via=OUTSIDE_IP))
         wire.close()
         far.close()
@@ -117,10 +115,11 @@ class Machine:
         found = [f"netns {path.name}" for path in self.layout.netns.iterdir()]
         with self.inside("host"):
             netlink = host_netlink.Netlink()
-            found += [f"link {link.name}" for link in netlink.links() if link.name not in ("lo", "lan") and link.name.startswith("cs-")]
-            found += [f"route {r.cidr}" for r in netlink.routes() if r.cidr not in ("0.0.0.0/0", "203.0.113.0/24")]
+            own = {link.index: link.name for link in netlink.links() if link.name.startswith(rules.link_prefix(self.layout.instance))}
+            found += [f"link {name}" for name in own.values()]
+            found += [f"route {route.cidr}" for route in netlink.routes() if route.index in own]
             netlink.close()
-            found += [line for line in host_nftables.run("list tables").splitlines() if "cloudstead" in line]
+            found += [line for line in host_nftables.run("list tables").splitlines() if self.layout.instance in line]
         return found
 
     # ------------------------------------------------------------------------------------------------------------ networks and pods
@@ -141,7 +140,7 @@ class Machine:
 
     @contextlib.contextmanager
     def inside(self, where: str) -> Iterator[None]:
-        """"host", "outside", or the name of a pod or router. No awaiting."""
+        """ "host", "outside", or the name of a pod or router. No awaiting."""
         if where in ("host", "outside"):
             with host_namespaces.inside(self.host_ns if where == "host" else self.outside_ns):
                 yield

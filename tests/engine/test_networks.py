@@ -385,7 +385,9 @@ def test_an_attachment_that_is_given_up_or_refused_leaves_nothing(tmp_path: Path
         await machine.network("net", "10.20.0.0/28")
         await machine.pod("first", ports=(PortMapping(container_port=80, host_port=8080),))
         for _ in range(3):
-            await refused(Conflict, machine.pod("second", ports=(PortMapping(container_port=1), PortMapping(container_port=80, host_port=8080))))
+            await refused(
+                Conflict, machine.pod("second", ports=(PortMapping(container_port=1), PortMapping(container_port=80, host_port=8080)))
+            )
         for delay in (0.0, 0.0001, 0.0005, 0.001, 0.002):
             task = asyncio.ensure_future(machine.pod("third"))
             await asyncio.sleep(delay)
@@ -429,7 +431,7 @@ def test_a_hundred_pods_come_and_go_at_once(tmp_path: Path) -> None:
         await machine.network("net")
         descriptors = len(os.listdir("/proc/self/fd"))
         assert machine.host._process is not None
-        theirs = Path(f"/proc/{machine.host._process.pid}/fd")
+        theirs = f"/proc/{machine.host._process.pid}/fd"
         found = await asyncio.gather(*(machine.pod(f"p{number}", ports=(PortMapping(container_port=80),)) for number in range(100)))
         assert len(set(found)) == 100
         assert await machine.ping("p0", found[99])
@@ -437,7 +439,7 @@ def test_a_hundred_pods_come_and_go_at_once(tmp_path: Path) -> None:
         await machine.networks.drain()
         assert [path.name for path in machine.layout.netns.iterdir()] == ["R-0"]
         assert len(os.listdir("/proc/self/fd")) <= descriptors + 8  # the name server's
-        assert len(list(theirs.iterdir())) < 30
+        assert len(os.listdir(theirs)) < 30
         assert "10.20." not in machine.nft("R-0", "list map inet cloudstead ports")
 
     tell(tmp_path, story)

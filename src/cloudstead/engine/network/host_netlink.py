@@ -22,6 +22,7 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNEIGH, DELNEIGH = 28, 29
 ERROR, DONE = 2, 3
 IFF_UP = 1
+OPERATES = bytes([6])  # IF_OPER_UP
 NO_PREFIX_ROUTE = 0x200  # IFA_F_NOPREFIXROUTE
 PERMANENT = 0x80  # NUD_PERMANENT
 UNICAST, UNREACHABLE = 1, 7
@@ -117,6 +118,22 @@ class Netlink:
             fields = dict(attributes(body[_LINK.size :]))
             found.append(Link(index, _text(fields.get(3, b"")), _text(fields.get(20, b"")), bool(flags & IFF_UP)))
         return found
+
+    def put_to_work(self, index: int) -> None:
+        """Have a link that is up carry packets from now on. When the other end comes up last, the kernel sees to it in its own time and drops what is
+        sent until then; TCP would send it again after a second. Asking for the link makes it do so now (rtnl_getlink, Linux 6.8); before
+        that, opening it again does, while the other end is there."""
+        if not self._operates(index):
+            self.do(set_link(index, up=False), set_link(index, up=True))
+
+    def _operates(self, index: int) -> bool:
+        self._sequence += 1
+        body = _LINK.pack(0, 0, index, 0, 0)
+        self._socket.send(_HEAD.pack(_HEAD.size + len(body), GETLINK, REQUEST, self._sequence, 0) + body)
+        while True:
+            for kind, _, sequence, content in messages(self._socket.recv(1 << 16)):
+                if sequence == self._sequence:
+                    return kind == NEWLINK and dict(attributes(content[_LINK.size :])).get(16) == OPERATES
 
     def addresses(self) -> list[Address]:
         """IPv4 ones."""

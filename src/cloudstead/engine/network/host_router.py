@@ -38,6 +38,7 @@ from cloudstead.engine.network.rules import UPLINK, Uplink
 
 ROUTER_MAC = "0a:43:53:00:00:01"  # of all ends at routers: each is alone with one pod
 LOOPBACK = 1
+SO_RCVBUFFORCE = 33
 ROUTER_SETTINGS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv4/conf/all/rp_filter": "1",
@@ -159,6 +160,7 @@ class Router:
             inner = socket.if_nametoindex(name)
         self.netlink.do(set_link(outer, up=True))
         netlink.do(set_link(inner, up=True))
+        self.netlink.put_to_work(outer)
         return outer, inner
 
     def join(self, pod: str, interface: InterfaceSetup, ready: Ready) -> None:
@@ -240,6 +242,8 @@ class Router:
         try:
             if one.protocol == "tcp":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            else:
+                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)
             sock.bind((one.ip, one.port))
             if one.protocol == "tcp":
                 sock.listen(1024)

@@ -71,6 +71,7 @@ class Uplinks:
         try:
             far = inner.index(UPLINK)
             inner.do(set_link(LOOPBACK, up=True), add_address(far, uplink.router, 31), set_link(far, up=True))
+            self.netlink.put_to_work(index)
         finally:
             inner.close()
         return uplink

@@ -55,7 +55,8 @@ def _sets(network: NetworkSetup) -> str:
     guarded = [m.interface.ip for m in network.members if m.interface.groups]
     listening = [f"{one.ip} . {one.protocol} . {one.port}" for one in network.listening]
     return (
-        _set("guarded", "ipv4_addr", guarded)
+        "  set askers { type ipv4_addr; size 65535; flags dynamic,timeout; timeout 10s; }\n"
+        + _set("guarded", "ipv4_addr", guarded)
         + _set("listening", "ipv4_addr . inet_proto . inet_service", listening)
         + _map("ports", "inet_proto . inet_service : ipv4_addr . inet_service", map(inner_element, network.ports))
         + "".join(_set(f"m_{group}", "ipv4_addr", members) for group, members in _members(network).items())
@@ -160,7 +161,14 @@ def _srcnat(network: NetworkSetup, uplink: Uplink) -> list[str]:
 
 
 def _input(uplink: Uplink) -> list[str]:
-    return ["ct state established,related accept", 'iifname "lo" accept', f'iifname "{UPLINK}" drop', f"ip daddr != {uplink.router} accept"]
+    return [
+        # The daemon answers questions in one thread for everybody, so nobody asks without measure.
+        "udp dport 53 update @askers { ip saddr limit rate over 1000/second burst 500 packets } drop",
+        "ct state established,related accept",
+        'iifname "lo" accept',
+        f'iifname "{UPLINK}" drop',
+        f"ip daddr != {uplink.router} accept",
+    ]
 
 
 def _outbound() -> list[str]:
