@@ -38,6 +38,7 @@ def spawn(host: Host, spec: ContainerSpec, files: Files, runtime: str) -> tuple[
     log's path is short and has no colon, which would mean something to it.
     """
     reading, writing = os.pipe2(os.O_CLOEXEC)
+    before = os.umask(0o022)  # the runtime makes folders for mounts by it, and every user of the container must reach them
     try:
         os.chdir(files.bundle)
         pid = os.posix_spawn(
@@ -57,6 +58,7 @@ def spawn(host: Host, spec: ContainerSpec, files: Files, runtime: str) -> tuple[
         os.close(reading)
         raise
     finally:
+        os.umask(before)
         os.chdir("/")
         os.close(writing)
     return pid, reading
@@ -81,7 +83,8 @@ def _arguments(host: Host, spec: ContainerSpec, files: Files, runtime: str) -> l
     if spec.tty:
         arguments.append("-t")
     if spec.stdin:
-        arguments += ["-i"] if spec.stdin_once else ["-i", "--leave-stdin-open"]
+        # Who leaves a terminal leaves it open for the next.
+        arguments += ["-i"] if spec.stdin_once and not spec.tty else ["-i", "--leave-stdin-open"]
     return arguments
 
 
