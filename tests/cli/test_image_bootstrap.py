@@ -361,6 +361,13 @@ def test_an_archive_is_written_without_a_daemon(tmp_path: Path) -> None:
     assert read(tmp_path / "out.tar")[0]["RepoTags"][0] == "busybox:latest"
 
 
+def test_env_names_the_socket_that_images_go_to(tmp_path: Path) -> None:
+    from cloudstead.cli import env
+
+    datadir.prepare(tmp_path / "data")
+    assert env.variables(tmp_path / "data", None)["DOCKER_HOST"] == f"unix://{datadir.docker_socket(tmp_path / 'data')}"
+
+
 def test_mistakes_are_told_before_anything_is_made(tmp_path: Path, own_cache: Path) -> None:
     with pytest.raises(Failure, match=r"no recipe for alpine; there are busybox, debian, python, node\."):
         image.image(asked(tmp_path, "alpine"))

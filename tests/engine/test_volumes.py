@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from cloudstead.engine.errors import Conflict, EngineError, Failed, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.host.client import HostClient, needs_root
 from cloudstead.engine.host.layout import Layout
+from cloudstead.engine.pods.api import ContainerSpec
+from cloudstead.engine.pods.model import CONTAINERS, ContainerRow
 from cloudstead.engine.volumes.model import USES, VOLUMES
 from cloudstead.engine.volumes.volumes import Volumes
 from cloudstead.kernel.clock import SystemClock
@@ -38,9 +41,7 @@ def with_host(tmp_path: Path, story: Callable[[Volumes, Store, HostClient], Awai
                     await volumes.release(row.name, user)
                 await volumes.remove(row.name)
             await host.close()
-            for folder in sorted(layout.run.glob("*")):
-                folder.rmdir()
-            layout.run.rmdir()
+            shutil.rmtree(layout.run)
 
     asyncio.run(run())
 
@@ -272,5 +273,20 @@ def test_many_at_once_for_one_name_make_one_volume(tmp_path: Path) -> None:
         rows = await asyncio.gather(*(volumes.create("data") for _ in range(20)), *(volumes.create() for _ in range(5)))
         assert len({row.name for row in rows}) == 6
         assert volumes._locks == {}
+
+    with_host(tmp_path, story)
+
+
+@needs_host
+def test_what_a_container_had_that_is_no_more_is_released_when_it_is_met_twice(tmp_path: Path) -> None:
+    async def story(volumes: Volumes, store: Store, host: HostClient) -> None:
+        await volumes.create("data")
+        await volumes.use("data", "c1")
+        with store.transaction() as tx:
+            tx.insert(CONTAINERS, ContainerRow(pod="p", spec=ContainerSpec(id="c2", layers=(), args=("true",))))
+        await volumes.use("data", "c2")
+        assert await volumes.sweep() == []
+        assert await volumes.sweep() == ["the volumes of the container c1, which is no more"]
+        assert volumes.users("data") == ["c2"]
 
     with_host(tmp_path, story)

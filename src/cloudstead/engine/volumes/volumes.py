@@ -17,6 +17,7 @@ import msgspec
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.host.messages import Command, R
+from cloudstead.engine.pods.model import CONTAINERS
 from cloudstead.engine.volumes import commands
 from cloudstead.engine.volumes.model import USES, VOLUMES, Use, Volume
 from cloudstead.kernel.clock import Clock
@@ -54,6 +55,7 @@ class Volumes:
         self._clock = clock
         self._host = host
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._strays: set[str] = set()  # containers with volumes and without a row, as the last sweep met them
         store.attach([VOLUMES, USES])
         self._rows = store.table(VOLUMES)
         self._uses = store.table(USES)
@@ -192,7 +194,17 @@ class Volumes:
                 await self._remove(row.name)
             told.append(f"the volume {row.name}, whose removal was cut off")
         await self._host.call(commands.SweepVolumes(keep=tuple(row.name for row in self._rows.scan())))
-        return told
+        return told + await self._release_strays()
+
+    async def _release_strays(self) -> list[str]:
+        """Uses by containers that are no more. One that is just being made may not have its row yet, so only what was met twice is released."""
+        containers = self._store.table(CONTAINERS)
+        strays = {use.container for use in self._uses.scan() if (use.container,) not in containers}
+        gone = sorted(strays & self._strays)
+        for container in gone:
+            await self.release_all(container)
+        self._strays = strays.difference(gone)
+        return [f"the volumes of the container {container}, which is no more" for container in gone]
 
     async def _make(self, row: Volume) -> None:
         if self._host is None:
