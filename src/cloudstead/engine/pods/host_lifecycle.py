@@ -14,6 +14,7 @@ from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import cgroups, commands, limits
 from cloudstead.engine.pods.host_bundle import write_bundle
 from cloudstead.engine.pods.host_cleanup import clean_up, end, remove, undo
+from cloudstead.engine.pods.host_grace import begin_grace
 from cloudstead.engine.pods.host_mounts import Sources
 from cloudstead.engine.pods.host_records import Files, Record, boot, look
 from cloudstead.engine.pods.host_sharing import pod_pids, release_pids
@@ -42,6 +43,7 @@ async def _create(pods: Pods, command: commands.CreateContainer, files: Files) -
     record = _new_record(host, command, files)
     sending: list[int] = []
     async with pods.making_in(command.pod):
+        begin_grace(pods)
         sources = None
         try:
             files.bundle.mkdir(mode=0o700, parents=True, exist_ok=True)
