@@ -58,6 +58,15 @@ def test_what_is_written_in_pieces_is_read_by_its_digest(tmp_path: Path) -> None
     run(story())
 
 
+def test_very_many_very_small_pieces_are_written_too(tmp_path: Path) -> None:
+    async def story() -> None:
+        store = ContentStore(tmp_path)
+        data = random.Random(9).randbytes(2_300_001)
+        assert await store.read(await write(store, data, 300), 1 << 30) == data
+
+    run(story())
+
+
 def test_an_empty_blob_is_a_blob(tmp_path: Path) -> None:
     async def story() -> None:
         store = ContentStore(tmp_path)

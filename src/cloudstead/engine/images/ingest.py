@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BATCH = 1 << 20  # bytes that a thread takes at once
 RESERVE = 64 << 20  # bytes of the disk that are left free: the store of rows must be able to go on
 RESERVE_CHECK = 32 << 20  # bytes written between two looks at how much is free
+MAX_VECTOR = 1024  # pieces that one call takes: IOV_MAX
 _PAUSED = 1000  # uploads whose hash is kept
 
 HashState = tuple[str, int, digests.Hash]  # algorithm, bytes, hash
@@ -109,15 +110,18 @@ class Ingest:
             self._job = asyncio.get_running_loop().run_in_executor(None, self._append, pieces)
 
     def _append(self, pieces: list[bytes]) -> None:
-        data = b"".join(pieces) if len(pieces) > 1 else pieces[0]
-        self._check_space(len(data))
-        view, at = memoryview(data), self._hashed
-        while view:
-            written = os.pwrite(self._descriptor, view, at)
-            at += written
-            view = view[written:]
-        self._hash.update(data)  # last: a hash that knows more than the file would be kept by `pause`
-        self._hashed = at
+        size = sum(map(len, pieces))
+        self._check_space(size)
+        written = os.pwritev(self._descriptor, pieces[:MAX_VECTOR], self._hashed)
+        if written != size:  # seldom: a signal, a disk nearly full, very many pieces
+            rest, at = memoryview(b"".join(pieces))[written:], self._hashed + written
+            while rest:
+                written = os.pwrite(self._descriptor, rest, at)
+                at += written
+                rest = rest[written:]
+        for piece in pieces:  # last: a hash that knows more than the file would be kept by `pause`
+            self._hash.update(piece)
+        self._hashed += size
 
     def _check_space(self, size: int) -> None:
         self._unchecked += size
