@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cloudstead.engine.dockerapi.api import DockerApi
 from cloudstead.engine.dockerapi.detach import DetachKeys, keys_of
 from cloudstead.engine.dockerapi.logs import Wanted, lines
 from cloudstead.engine.dockerapi.model import DockerContainer
 from cloudstead.engine.dockerapi.registry import Containers
-from cloudstead.engine.dockerapi.relay import Ways, hijacked, relay
+from cloudstead.engine.dockerapi.relay import HEAD_START, Ways, hijacked, relay
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.errors import Conflict, Unsupported
 from cloudstead.engine.pods.api import Streams
@@ -33,6 +35,7 @@ async def attach_container(api: DockerApi, request: DockerRequest) -> HttpRespon
     api.part(Containers).tell(row, "attach")
 
     async def talk(raw: RawStream) -> None:
+        await asyncio.sleep(HEAD_START)
         try:
             if with_logs:
                 await _send_logs(api, row, ways, raw)

@@ -89,12 +89,19 @@ class Execs:
     def running_in(self, container: str) -> list[str]:
         return [each.id for each in self._all.values() if each.container == container and each.running]
 
-    async def start(self, each: Exec) -> Execution:
-        """Raises Conflict, Failed: it could not be started; `exit_code` says 126 or 127."""
+    def claim(self, each: Exec) -> None:
+        """For the one who starts it.
+
+        Raises:
+            Conflict: somebody has, or its container does not run.
+        """
         if each.started:
             raise Conflict(f"Error: Exec command {each.id} has already run")
         running(self._api, each.container)
         each.started = True
+
+    async def start(self, each: Exec) -> Execution:
+        """Raises Failed when it cannot be started; `exit_code` says 126 or 127."""
         wanted = each.wanted
         spec = ExecSpec(
             args=tuple(wanted.cmd or ()),

@@ -14,8 +14,7 @@ from cloudstead.engine.dockerapi.merging import check_env
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.relay import Ways, hijacked, relay
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
-from cloudstead.engine.errors import Conflict, Failed, InvalidArgument, NotFound
-from cloudstead.engine.pods.api import Execution
+from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound
 from cloudstead.http.messages import HttpResponse
 from cloudstead.http.upgrade import RawStream
 
@@ -43,22 +42,39 @@ def check_console(size: list[int] | None) -> None:
 
 @route("POST", "/exec/{id}/start")
 async def start_exec(api: DockerApi, request: DockerRequest) -> HttpResponse:
-    """Detached: 200 when it runs. Otherwise the connection is taken over; what goes wrong is then said in it, as Docker does, and by the exit code."""
+    """Detached: 200 when it runs. Otherwise the connection is taken over first, and what goes wrong then is said in it, and by the exit code.
+
+    As in Docker the process starts when the head of the answer is out: docker-py loses what comes together with the head.
+    """
     wanted = await request.json(ExecStart, needed=False)
     check_console(wanted.console_size)
     execs = api.part(Execs)
     each = execs.find(request["id"])
     if wanted.console_size:
         each.size = tuple(wanted.console_size)
+    execs.claim(each)
     if wanted.detach:
         execution = await execs.start(each)
         await execution.streams.close()
         return HttpResponse(200)
+
+    async def talk(raw: RawStream) -> None:
+        try:
+            await _talk(execs, each, raw)
+        except ConnectionError:
+            return
+
+    return hijacked(request, None, talk)
+
+
+async def _talk(execs: Execs, each: Exec, raw: RawStream) -> None:
+    tty = each.wanted.tty
     try:
         execution = await execs.start(each)
-    except Failed as error:
-        return _said(request, each, error.message)
-    tty = each.wanted.tty
+    except EngineError as error:
+        data = f"{error.message}\r\n".encode()
+        await raw.write(data if tty else frames("stderr", data))
+        return
     ways = Ways(
         stdin=each.wanted.attach_stdin,
         stdout=each.wanted.attach_stdout,
@@ -67,26 +83,11 @@ async def start_exec(api: DockerApi, request: DockerRequest) -> HttpResponse:
         closes_input=not tty,
         detach=DetachKeys(keys_of(each.wanted.detach_keys)) if tty else None,
     )
-
-    async def talk(raw: RawStream) -> None:
-        if await relay(raw, execution.streams, ways):
-            await _until_known(each, execution)
-
-    return hijacked(request, execution.streams, talk)
-
-
-async def _until_known(each: Exec, execution: Execution) -> None:
-    """The client asks for the exit code as soon as the connection ends."""
-    if each.exit_code is None:
-        each.exit_code = await execution.wait()
-
-
-def _said(request: DockerRequest, each: Exec, message: str) -> HttpResponse:
-    async def talk(raw: RawStream) -> None:
-        data = f"{message}\r\n".encode()
-        await raw.write(data if each.wanted.tty else frames("stderr", data))
-
-    return hijacked(request, None, talk)
+    try:
+        if await relay(raw, execution.streams, ways) and each.exit_code is None:
+            each.exit_code = await execution.wait()  # the client asks for it as soon as the connection ends
+    finally:
+        await execution.streams.close()
 
 
 @route("POST", "/exec/{id}/resize")

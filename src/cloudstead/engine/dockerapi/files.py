@@ -7,7 +7,7 @@ import stat
 
 import msgspec
 
-from cloudstead.engine.dockerapi.answers import begun, date, json_answer
+from cloudstead.engine.dockerapi.answers import begun, json_answer, nano_date
 from cloudstead.engine.dockerapi.api import DockerApi
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
@@ -43,7 +43,7 @@ def stat_header(found: PathStat) -> tuple[str, str]:
         "name": found.name,
         "size": found.size,
         "mode": go_mode(found.mode),
-        "mtime": date(found.mtime),
+        "mtime": nano_date(round(found.mtime * 1e6) * 1000),
         "linkTarget": found.link_target,
     }
     return STAT_HEADER, base64.b64encode(msgspec.json.encode(described)).decode()

@@ -21,6 +21,9 @@ from cloudstead.engine.pods.api import Streams
 from cloudstead.http.messages import HttpResponse, Upgrade
 from cloudstead.http.upgrade import RawStream
 
+HEAD_START = (
+    0.005  # seconds between the head of an answer and output that is there already: docker-py loses what comes together with the head
+)
 LOOK_AGAIN = 0.5  # seconds between two looks whether a client that sends no more is still there
 
 
