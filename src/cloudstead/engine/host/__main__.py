@@ -40,6 +40,7 @@ def main() -> None:
     if sys.version_info < (3, 12):
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())  # the default one of 3.11 makes threads, and this process forks
     if arguments.listen is None:
+        os.set_inheritable(arguments.socket, False)  # a conmon that held it would hide this process's end from the daemon
         life = serve(layout, socket.socket(fileno=arguments.socket), runtime=arguments.runtime, options=options)
     else:
         life = listen(layout, arguments.listen.absolute(), arguments.user, runtime=arguments.runtime, options=options)
