@@ -806,6 +806,12 @@ def test_of_many_platforms_the_right_one_is_chosen(tmp_path: Path, media_type: s
             with pytest.raises(NotFound, match="wanted linux/amd64, actual: linux/arm64/v8"):
                 here.images.resolve(name, platform=Platform("linux", "amd64"))
             assert here.images.resolve(name, platform=Platform("linux", "arm64", "v8")).id == arm.id
+            told = Told()
+            await here.images.pull(f"{remote.address}/app:1-4", platform=Platform("linux", "s390x"), tell=told)
+            warning = "was found but does not match the specified platform: wanted linux/s390x, actual: linux/arm64/v8"
+            assert [each.status for each in told if each.status.startswith("WARNING")] == [
+                f"WARNING: image with reference {remote.address}/app:1-4 {warning}"
+            ]
             target, offered = await here.images.inspect_remote(name)
             assert target.media_type == media_type
             assert [each.architecture for each in offered] == ["unknown", "amd64", "arm", "arm", "arm64", "amd64", "amd64"]

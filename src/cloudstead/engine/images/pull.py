@@ -15,7 +15,7 @@ from cloudstead.engine.images.content import Lease
 from cloudstead.engine.images.fetching import fetch
 from cloudstead.engine.images.manifests import Index, Manifest
 from cloudstead.engine.images.model import ImageRow
-from cloudstead.engine.images.records import new_row
+from cloudstead.engine.images.records import mismatch, new_row
 from cloudstead.engine.images.references import Reference, parse
 from cloudstead.engine.images.registry_client import RegistryClient, RegistryFault, not_found
 from cloudstead.engine.images.room import Room, Unpacking
@@ -38,6 +38,8 @@ async def pull(room: Room, text: str, platform: Platform | None, credentials: Cr
             names.append((reference.with_digest(found.target.digest), found.target))
         changed = room.records.keep(row, names)
         await room.records.store.settled()
+    if platform is not None and (warning := mismatch(row, platform, reference.familiar)):
+        tell(Progress(f"WARNING: {warning}"))
     tell(Progress(f"Digest: {found.target.digest}"))
     shown = reference.familiar
     tell(Progress(f"Status: Downloaded newer image for {shown}" if changed else f"Status: Image is up to date for {shown}"))

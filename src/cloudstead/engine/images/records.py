@@ -171,13 +171,18 @@ def new_row(
 
 def check_platform(row: ImageRow, wanted: Platform | None, name: str) -> ImageRow:
     """Raises NotFound: what is here is for another platform."""
-    if wanted is not None and manifests.runs_on(manifests.platform_of(row.config), wanted) is None:
-        actual = manifests.show(manifests.platform_of(row.config))
-        raise NotFound(
-            f"image with reference {name} was found but does not provide the specified platform: "
-            f"wanted {manifests.show(wanted)}, actual: {actual}"
-        )
+    if wanted is not None and (fault := mismatch(row, wanted, name)):
+        raise NotFound(fault)
     return row
+
+
+def mismatch(row: ImageRow, wanted: Platform, name: str) -> str:
+    """Docker's sentence when an image does not run on a platform; empty when it does."""
+    actual = manifests.platform_of(row.config)
+    if manifests.runs_on(actual, wanted) is not None:
+        return ""
+    told = f"wanted {manifests.show(wanted)}, actual: {manifests.show(actual)}"
+    return f"image with reference {name} was found but does not match the specified platform: {told}"
 
 
 def timestamp(text: str) -> float:

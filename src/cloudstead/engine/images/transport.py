@@ -15,10 +15,13 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from cloudstead.engine.errors import InvalidArgument, Unavailable
+from cloudstead.engine.images.tasks import KeyedLocks
+from cloudstead.engine.images.threads import in_thread
 from cloudstead.http.upstream import NotSent, Upstream, UpstreamError, UpstreamResponse
 from cloudstead.kernel.clock import Clock
 
 CERTIFICATES = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
+CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 60.0  # from the request's last byte to the answer's head
 STALL_SECONDS = 60.0  # without a byte of an answer's body
 UPLOAD_SECONDS = 3600.0  # for a body to be taken and answered
@@ -53,6 +56,7 @@ class Transport:
         self._insecure = insecure
         self._certificates = certificates
         self._upstreams: dict[Origin, Upstream] = {}
+        self._making = KeyedLocks()
         self._working: dict[str, str] = {}  # domain -> the scheme that worked
 
     def is_insecure(self, domain: str) -> bool:
@@ -92,7 +96,7 @@ class Transport:
             NotSent: nobody is there. Unavailable: it was sent, and no answer came. InvalidArgument: no such URL.
         """
         origin, target = split_url(url, checked)
-        upstream = self._upstream(origin)
+        upstream = await self._upstream(origin)
         limit = ANSWER_SECONDS if isinstance(body, bytes) else UPLOAD_SECONDS
         try:
             async with self._clock.timeout(limit):
@@ -135,26 +139,31 @@ class Transport:
         for upstream in upstreams.values():
             await upstream.close()
 
-    def _upstream(self, origin: Origin) -> Upstream:
-        upstream = self._upstreams.pop(origin, None)
-        if upstream is None:
-            tls = self._tls(origin) if origin.scheme == "https" else None
-            upstream = Upstream((origin.host, origin.port), max_idle=8, connect_timeout=15.0, tls=tls)
-        self._upstreams[origin] = upstream
+    async def _upstream(self, origin: Origin) -> Upstream:
+        async with self._making.hold(str(origin)):
+            upstream = self._upstreams.pop(origin, None)
+            if upstream is None:
+                # In a thread: reading all authorities of the system takes 20 ms.
+                tls = await in_thread(self._tls, origin) if origin.scheme == "https" else None
+                upstream = Upstream((origin.host, origin.port), max_idle=8, connect_timeout=CONNECT_SECONDS, tls=tls)
+            self._upstreams[origin] = upstream
         if len(self._upstreams) > MAX_ORIGINS:
             # Its connections that are idle end by themselves; those in use go on.
             del self._upstreams[next(iter(self._upstreams))]
         return upstream
 
     def _tls(self, origin: Origin) -> ssl.SSLContext:
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
-        for folder in self._certificates:
-            for name in {origin.netloc, f"{origin.host}:{origin.port}", origin.host}:
-                _load(context, folder / name)
-        if not origin.checked:
+        if origin.checked:
+            context.load_default_certs()
+        else:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+        for folder in self._certificates:
+            for name in sorted({origin.netloc, f"{origin.host}:{origin.port}", origin.host}):
+                _load(context, folder / name)
         return context
 
 
