@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,10 @@ class DockerHost(Daemon):
             [sys.executable, "-P", "-m", "cloudstead.engine.teardown", str(self.data)], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert self.left() == {}
+        deadline = time.monotonic() + 5  # what was killed takes a moment to be gone
+        while (left := self.left()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert left == {}, left
 
     def left(self) -> dict[str, list[str]]:
         """What of this instance the kernel and /run hold: empty after a tear-down."""
