@@ -20,6 +20,7 @@ from cloudstead.engine.build.context import take_in
 from cloudstead.engine.build.copying import Plan, Selection
 from cloudstead.engine.build.expanding import expanded
 from cloudstead.engine.build.placing import Destination, members, tar_of
+from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.build.telling import KEPT, Narrator
 from cloudstead.engine.errors import InvalidArgument, NotFound, NotPermitted, Unsupported
 from cloudstead.engine.images.api import ExecConfig, Platform
@@ -533,7 +534,7 @@ def test_the_tar_of_a_plan_is_what_was_planned(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------------- telling
 
 
-def test_stages_speak_in_the_order_of_the_file() -> None:
+def test_stages_speak_in_the_order_of_the_file(tmp_path: Path) -> None:
     heard: list[str] = []
 
     async def scenario() -> None:
@@ -541,7 +542,7 @@ def test_stages_speak_in_the_order_of_the_file() -> None:
             heard.append(event.text)
             await asyncio.sleep(0)
 
-        narrator = Narrator(tell)
+        narrator = Narrator(tell, lambda: Spool(tmp_path))
         narrator.open([2, 0, 1])
         await narrator.channel(2).say("c1 ")
         await narrator.channel(0).say("a1 ")
@@ -551,25 +552,56 @@ def test_stages_speak_in_the_order_of_the_file() -> None:
         narrator.channel(2).finish()
         await narrator.channel(1).say("b2 ")
         await narrator.drain()
+        await narrator.close()
 
     asyncio.run(scenario())
     assert "".join(heard) == "a1 a2 b1 b2 c1 "
 
 
-def test_a_stage_that_waits_for_its_turn_waits_with_its_words() -> None:
+def test_a_stage_that_waits_for_its_turn_is_not_held_up_and_loses_no_word(tmp_path: Path) -> None:
+    heard: list[Output] = []
+
     async def scenario() -> None:
         async def tell(event: Any) -> None:
-            assert isinstance(event, Output)
+            heard.append(event)
+            await asyncio.sleep(0)
 
-        narrator = Narrator(tell)
+        narrator = Narrator(tell, lambda: Spool(tmp_path))
         narrator.open([0, 1])
-        await narrator.channel(1).say("x" * KEPT)
-        loud = asyncio.ensure_future(narrator.channel(1).say("more"))
+        async with asyncio.timeout(20):
+            for n in range(30):
+                await narrator.channel(1).say(f"{n} " + "x" * (KEPT // 10), error=n % 2 == 1)
+            assert narrator.channel(1).size <= KEPT
+            narrator.channel(0).finish()
+            for n in range(30, 40):
+                await narrator.channel(1).say(f"{n} " + "x" * (KEPT // 10))
+            await narrator.drain()
+        await narrator.close()
+
+    asyncio.run(scenario())
+    assert [event.text.split()[0] for event in heard] == [str(n) for n in range(40)]
+    assert heard[29].stream == "stderr"
+
+
+def test_the_stage_that_speaks_goes_no_faster_than_its_listener(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        listening = asyncio.Event()
+
+        async def tell(event: Any) -> None:
+            await listening.wait()
+
+        narrator = Narrator(tell, lambda: Spool(tmp_path))
+        narrator.open([0])
+        await narrator.channel(0).say("x" * 2 * KEPT)
+        await asyncio.sleep(0)
+        await narrator.channel(0).say("x" * 2 * KEPT)
+        held = asyncio.ensure_future(narrator.channel(0).say("more"))
         await asyncio.sleep(0.05)
-        assert not loud.done()
-        narrator.channel(0).finish()
+        assert not held.done()
+        listening.set()
         async with asyncio.timeout(5):
-            await loud
-        await narrator.drain()
+            await held
+            await narrator.drain()
+        await narrator.close()
 
     asyncio.run(scenario())

@@ -488,6 +488,82 @@ def test_triggers_of_the_base_run_first(real: Any) -> None:
     real(scenario)
 
 
+def test_a_trigger_may_name_a_stage_that_nothing_else_needs(real: Any) -> None:
+    async def scenario(b: Builds) -> None:
+        await b.build("FROM busybox\nONBUILD COPY --from=extra /x /y", tags=("onbuild:stage",))
+        image = await b.build("FROM busybox AS extra\nRUN echo extra > /x\nFROM onbuild:stage\nENV z=1")
+        assert said((await b.files(image))["/y"]) == "extra\n"
+
+    real(scenario)
+
+
+def test_what_a_stage_said_that_failed_before_its_turn_is_told(real: Any) -> None:
+    async def scenario(b: Builds) -> None:
+        with pytest.raises(StepFailed, match="non-zero code: 4"):
+            await b.build("""
+                FROM busybox AS slow
+                RUN sleep 20
+                FROM busybox
+                RUN echo last words; exit 4
+                COPY --from=slow /bin /x
+                """)
+        assert Output("last words\n") in b.events
+
+    real(scenario)
+
+
+def test_loud_stages_that_share_a_lock_do_not_wait_for_each_other(real: Any) -> None:
+    async def scenario(b: Builds) -> None:
+        loud = "RUN --mount=type=cache,target=/c,id=loud,sharing=locked seq 1 400000"
+        stages = "\n".join(f"FROM busybox AS s{n}\nENV n={n}\n{loud}" for n in range(4))
+        async with asyncio.timeout(60):
+            await b.build(stages + "\nFROM busybox\n" + "\n".join(f"COPY --from=s{n} /etc /{n}" for n in range(4)))
+        assert b.text.count("\n400000\n") == 4
+
+    real(scenario)
+
+
+def test_a_quiet_build_tells_its_id_alone_and_everything_when_it_fails(real: Any) -> None:
+    async def scenario(b: Builds) -> None:
+        image = await b.build("FROM busybox\nRUN echo quiet", quiet=True)
+        assert b.text == f"{image.id}\n"
+        with pytest.raises(StepFailed):
+            await b.build("FROM busybox\nRUN echo not so quiet; exit 1", quiet=True)
+        assert "not so quiet\n" in b.text
+
+    real(scenario)
+
+
+def test_files_with_several_names_stay_one_file(real: Any) -> None:
+    async def scenario(b: Builds) -> None:
+        image = await b.build(
+            """
+            FROM busybox AS made
+            RUN mkdir /d && head -c 50000 /dev/zero > /d/a && ln /d/a /d/b && ln /d/a /d/c
+            FROM busybox
+            COPY --from=made /d /deep/er/
+            COPY one two /twice/
+            RUN stat -c %h /deep/er/a > /links
+            """,
+            {"one": "x" * 100, "two": ("hard", "one")},
+        )
+        found = await b.files(image)
+        assert said(found["/links"]) == "3\n"
+        assert sum(layer.size for layer in image.layers[1:]) < 5000
+
+    real(scenario)
+
+
+def test_names_are_looked_up_by_commands(real: Any) -> None:
+    async def scenario(b: Builds) -> None:
+        image = await b.build("FROM busybox\nRUN grep -c nameserver /etc/resolv.conf > /n")
+        found = await b.files(image)
+        assert said(found["/n"]).strip() != "0"
+        assert said(found["/etc/resolv.conf"]) == "" if "/etc/resolv.conf" in found else True
+
+    real(scenario)
+
+
 def test_the_configuration_is_what_the_instructions_say(real: Any) -> None:
     async def scenario(b: Builds) -> None:
         image = await b.build(

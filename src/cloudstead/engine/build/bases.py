@@ -21,7 +21,7 @@ async def image(build: Build, base: planning.Base, channel: Channel) -> states.S
         return states.scratch(platform)
     found = await find(build, base.image, platform if base.platform or build.options.platform else None, channel)
     chains = await build.engine.images.layers_of(found.id)
-    build.hold(*chains)
+    build.hold(*chains, *(layer.digest for layer in found.layers))
     return states.of_image(found, chains)
 
 

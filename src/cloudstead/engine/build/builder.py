@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -24,11 +23,12 @@ from cloudstead.engine.build.cache import BuildCache
 from cloudstead.engine.build.cache_mounts import CacheMounts
 from cloudstead.engine.build.instructions import Dockerfile, Label
 from cloudstead.engine.build.run_step import OWNER
+from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.build.states import State
-from cloudstead.engine.build.telling import Narrator
+from cloudstead.engine.build.telling import Narrator, Quietly
 from cloudstead.engine.build.variables import PREDEFINED, platform_arguments
 from cloudstead.engine.build.work import Build
-from cloudstead.engine.errors import InvalidArgument, NotFound, Unsupported
+from cloudstead.engine.errors import EngineError, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.images import digests, manifests, references
 from cloudstead.engine.images.api import Image
 from cloudstead.engine.images.transport import Transport
@@ -54,8 +54,7 @@ class Builder:
         engine.images.add_roots(self._cache.roots)
 
     async def start(self) -> None:
-        if self._engine.host is not None or os.geteuid() != 0:
-            await self.sweep()
+        await self.sweep()
 
     async def stop(self) -> None:
         for task in list(self._running.values()):
@@ -79,7 +78,8 @@ class Builder:
         own = manifests.host_platform()
         platform = bases.parse_platform(options.platform) if options.platform else own
         opened = await context.take_in(given, options.dockerfile, engine.data / "build", self._transport)
-        narrator = Narrator(_quiet(tell) if options.quiet else tell)
+        quietly = Quietly(tell)
+        narrator = Narrator(quietly if options.quiet else tell, lambda: Spool(engine.data / "build"))
         try:
             dockerfile = _with_labels(opened.dockerfile, options)
             arguments = {name: value for name, value in options.build_args.items() if value is not None}
@@ -94,11 +94,20 @@ class Builder:
             await _told(dockerfile, narrator.channel(min(plan.bases)).say)
             await sources.look_at(build)
             return await _first(self._carry_out(build, tell), narrator)
+        except EngineError:
+            if options.quiet:
+                await quietly.confess()
+            raise
         finally:
             await _to_its_end(_close(build, narrator))
 
     async def _carry_out(self, build: Build, tell: Tell) -> Image:
-        state = await build.result()
+        try:
+            state = await build.result()
+        except EngineError:
+            await build.halt()
+            await build.narrator.drain()
+            raise
         image = await self._put(build, state)
         await build.narrator.drain()
         await tell(Built(image.id))
@@ -159,12 +168,12 @@ class Builder:
         """Remove what builds left that are no more."""
         told: list[str] = []
         self._cache.forget_unused()
+        if self._engine.why_not:
+            return told
         for pod in self._engine.pods.list_pods(OWNER):
             if not self._is_running(pod.id):
                 await self._engine.pods.remove_pod(pod.id, force=True)
                 told.append(f"removed {pod.id}, the container of a build that is no more")
-        if self._engine.host is None:
-            return told
         owned = self._cache_mounts.owned()
         for key in await self._engine.snapshots.list_writables():
             if key.startswith(PREFIX) and key not in owned and not self._is_running(key):
@@ -210,13 +219,6 @@ async def _told(dockerfile: Dockerfile, say: Callable[[str], Awaitable[None]]) -
         await say(f"[WARNING]: {warning}\n")
     if dockerfile.warnings:
         await say("[WARNING]: Empty continuation lines will become errors in a future release.\n")
-
-
-def _quiet(tell: Tell) -> Tell:
-    async def nothing(event: object) -> None:
-        """The id is told at the end."""
-
-    return nothing
 
 
 def _with_labels(dockerfile: Dockerfile, options: BuildOptions) -> Dockerfile:

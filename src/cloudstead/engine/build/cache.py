@@ -41,7 +41,7 @@ class BuildCache:
         self._results = engine.store.table(RESULTS)
         self._blobs = engine.store.table(LAYERS)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.in_use: Counter[str] = Counter()  # chains, by builds that run
+        self.in_use: Counter[str] = Counter()  # chains and blobs, by builds that run
 
     # results
 
@@ -70,6 +70,7 @@ class BuildCache:
             diff_id=made.diff_id if made else "",
             size=made.size if made else 0,
             layer=layer,
+            made=self._clock.time(),
             last_used=self._clock.time(),
         )
         with self._store.transaction() as tx:
@@ -88,8 +89,8 @@ class BuildCache:
         return lock
 
     @contextlib.contextmanager
-    def using(self, chains: Iterable[str]) -> Iterator[None]:
-        held = list(chains)
+    def using(self, digests: Iterable[str]) -> Iterator[None]:
+        held = list(digests)
         self.in_use.update(held)
         try:
             yield
@@ -151,7 +152,7 @@ class BuildCache:
                 size=row.size,
                 in_use=row.chain in self.in_use,
                 shared=row.chain in shared,
-                created=0.0 if not row.created else row.last_used,
+                created=row.made,
                 last_used=row.last_used,
                 used=row.used,
             )

@@ -25,6 +25,7 @@ class Result(Row, frozen=True, kw_only=True):
     diff_id: str = ""
     size: int = 0
     layer: bool = False
+    made: float = 0.0
     last_used: float = 0.0
     used: int = 0
 

@@ -121,15 +121,16 @@ def _batch(pieces: Iterator[bytes]) -> bytes:
 
 
 def _pieces(found: Iterator[Member], now: int) -> Iterator[bytes]:
+    written: dict[tuple[int, int], str] = {}  # files with several names
     for member in found:
         if member.item is None:
             yield tars.header(member.name, kind=tars.FOLDER, mode=member.mode, uid=member.uid, gid=member.gid, mtime=now)
         else:
-            yield from _content(member, member.item)
+            yield from _content(member, member.item, written)
     yield tars.END
 
 
-def _content(member: Member, item: Item) -> Iterator[bytes]:
+def _content(member: Member, item: Item, written: dict[tuple[int, int], str]) -> Iterator[bytes]:
     entry = item.entry
     header: Callable[..., bytes] = tars.header
     common = {"mode": member.mode, "uid": member.uid, "gid": member.gid, "mtime": entry.mtime, "xattrs": entry.xattrs}
@@ -139,6 +140,8 @@ def _content(member: Member, item: Item) -> Iterator[bytes]:
         yield header(member.name, kind=tars.SYMLINK, link=entry.target, **common)
     elif entry.kind == "node":
         yield header(member.name, kind=entry.device[0], device=entry.device[1:], **common)
+    elif entry.linked and (first := written.setdefault((id(item.tree), entry.offset), member.name)) != member.name:
+        yield header(member.name, kind=tars.LINK, link=first, **common)
     else:
         yield header(member.name, size=entry.size, **common)
         yield from item.tree.spool.pieces(entry.offset, entry.size)

@@ -20,7 +20,7 @@ async def run_stage(build: Build, number: int, channel: Channel) -> State:
     try:
         return await _Stage(build, number, channel).run()
     finally:
-        if channel is build.narrator.channel(number):
+        if number in build.first_steps:
             channel.finish()
 
 
@@ -34,7 +34,7 @@ class _Stage:
         self.at = build.first_steps.get(number, 0)
 
     async def run(self) -> State:
-        if self.number == min(self.build.plan.bases):
+        if self.number == min(self.build.first_steps):
             await self._say_outer_arguments()
         await self._say_step(self.stage.start)
         state = await self._base()

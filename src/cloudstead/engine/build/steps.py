@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from cloudstead.engine.build import keys, states
@@ -13,8 +15,25 @@ from cloudstead.engine.build.variables import Arguments
 from cloudstead.engine.build.work import Build
 from cloudstead.engine.images.api import ExecConfig
 from cloudstead.engine.snapshots.api import Unpacked
+from cloudstead.kernel.clock import Clock
 
+PATIENCE = 60.0  # seconds to wait for another build that does the same
 USING_CACHE = " ---> Using cache\n"
+
+
+@contextlib.asynccontextmanager
+async def _turn(lock: asyncio.Lock, clock: Clock) -> AsyncIterator[None]:
+    """The lock; but who has it may be a build whose client does not listen, and then the work is done twice."""
+    try:
+        async with clock.timeout(PATIENCE):
+            await lock.acquire()
+    except TimeoutError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(slots=True)
@@ -45,7 +64,7 @@ class Step:
 
     async def result(self, key: str, created_by: str, make: Callable[[], Awaitable[Unpacked | None]]) -> Result:
         cache = self.build.cache
-        async with cache.alone(key):
+        async with _turn(cache.alone(key), self.build.engine.clock):
             found = await self.find(key, created_by)
             if found is not None:
                 await self.channel.say(USING_CACHE)

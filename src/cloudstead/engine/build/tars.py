@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-FILE, SYMLINK, FOLDER = b"0", b"2", b"5"
+FILE, LINK, SYMLINK, FOLDER = b"0", b"1", b"2", b"5"
 _LARGEST_ID = 0o7777777
 _LARGEST_SIZE = 0o77777777777
 

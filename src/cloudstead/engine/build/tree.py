@@ -39,6 +39,7 @@ class Entry(msgspec.Struct, kw_only=True):
     target: str = ""  # of a symlink
     xattrs: dict[bytes, bytes] | None = None
     device: tuple[bytes, int, int] = (b"", 0, 0)  # kind in tar, major, minor
+    linked: bool = False  # under several names
     sha256: str = ""  # of the bytes, once somebody asked
 
 
@@ -200,6 +201,7 @@ class Tree:
         entry = self._entries.get(target)
         if entry is None or entry.kind == "folder":
             raise InvalidArgument(f"the archive has a hard link {path} to {target}, which is not there")
+        entry.linked = True
         return msgspec.structs.replace(entry, path=path)
 
     def _folder(self, path: str) -> None:

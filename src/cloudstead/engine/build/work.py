@@ -109,9 +109,12 @@ class Build:
 
         task = self._stages.get(number)
         if task is None:
-            if number not in self.plan.bases:
+            if number not in self.plan.bases:  # only a trigger of a base has named it
                 planning.add(self.plan, number)
-            task = asyncio.ensure_future(run_stage(self, number, channel or self.narrator.channel(number)))
+            if number in self.first_steps:
+                channel = self.narrator.channel(number)
+            assert channel is not None
+            task = asyncio.ensure_future(run_stage(self, number, channel))
             self._stages[number] = task
         return task
 
@@ -125,6 +128,12 @@ class Build:
             for task in done:
                 task.result()
         return target.result()
+
+    async def halt(self) -> None:
+        """End the stages that are at work."""
+        for task in self._stages.values():
+            task.cancel()
+        await asyncio.gather(*self._stages.values(), return_exceptions=True)
 
     def begin_blob(self, chain: str) -> asyncio.Task[Descriptor]:
         """Make a layer's blob while the build goes on."""
@@ -146,10 +155,10 @@ class Build:
 
     async def close(self) -> None:
         """End what goes on, and take away what was made for the time of the build."""
-        tasks: list[asyncio.Task[Any]] = [*self._stages.values(), *self._blobs.values()]
-        for task in tasks:
+        await self.halt()
+        for task in self._blobs.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._blobs.values(), return_exceptions=True)
         await asyncio.gather(*self._later, return_exceptions=True)
         await self.exits.aclose()
         self.tree.close()
