@@ -33,6 +33,7 @@ from snapshot_support import ground as ground
 
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound, NotPermitted
 from cloudstead.engine.snapshots import linux
+from cloudstead.engine.snapshots.api import View
 
 pytestmark = needs_host
 __all__ = ["ground", "module_ground"]
@@ -279,6 +280,32 @@ def test_one_that_is_mounted_meanwhile_stays_so(box: Box) -> None:
 
     box.ground.run(story())
     assert (box.root / "srv").is_dir()
+
+
+def test_volumes_of_one_that_is_not_mounted_are_seen_where_they_belong(box: Box, tmp_path: Path) -> None:
+    volume, other = tmp_path / "volume", tmp_path / "other"
+    for path in (volume, other):
+        path.mkdir()
+    (volume / "kept").write_text("k")
+    (tmp_path / "file").write_text("bound")
+    box.ground.run(box.snapshots.unmount("box"))
+    views = (
+        View(str(volume), "/data/inner"),
+        View(str(other), "/home/ro", read_only=True),  # /home is a link of the image's
+        View(str(tmp_path / "file"), "/srv/www/index"),
+        View(str(volume), "/out/../escape"),
+    )
+    run, snapshots = box.ground.run, box.snapshots
+    assert content_of(run(collect(snapshots.archive("box", "/data/inner/kept", mounts=views))), "kept") == b"k"
+    assert content_of(run(collect(snapshots.archive("box", "/srv/www", mounts=views))), "www/index") == b"bound"
+    assert run(snapshots.stat("box", "/srv/www/ro", mounts=views)).name == "ro"
+    run(snapshots.unarchive("box", "/data/inner", pieces(tar(member("put", b"p"))), mounts=views))
+    assert (volume / "put").read_text() == "p"
+    assert "Read-only" in box.refused(NotPermitted, "/home/ro", tar(member("put", b"p")), mounts=views)
+    assert os.listdir(other) == []
+    with pytest.raises(NotFound, match="is not there"):
+        run(snapshots.stat("box", "/", mounts=(View("/not/there", "/data"),)))
+    assert box.ground.mounts() == []
 
 
 def test_a_tar_that_breaks_off_at_its_maker_is_the_makers_error(box: Box) -> None:

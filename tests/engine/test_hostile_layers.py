@@ -195,6 +195,12 @@ def test_attributes_are_kept_but_not_those_of_overlayfs(ground: Ground) -> None:
     assert {name: os.getxattr(root / "meta", name) for name in os.listxattr(root / "meta")} == {"user.ok": b"\xff\0\n="}
 
 
+def test_a_device_is_not_opened_to_give_it_attributes(ground: Ground) -> None:
+    # A watchdog would begin to count. This device has no driver, so whoever opened it would fail.
+    root = ground.unpacked(tar(member("device", kind=CHARACTER, device=(4000, 1), pax={b"SCHILY.xattr.trusted.mine": b"1"})))
+    assert os.getxattr(root / "device", "trusted.mine") == b"1"
+
+
 def test_an_attribute_that_cannot_be_is_refused(ground: Ground) -> None:
     ground.refused(tar(member("x", b"", pax={b"SCHILY.xattr.user.big": b"x" * 70_000})), InvalidArgument)
     ground.refused(tar(member("x", b"", pax={b"SCHILY.xattr.nonsense": b"x"})), InvalidArgument)

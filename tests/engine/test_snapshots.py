@@ -30,6 +30,7 @@ from snapshot_support import (
 from snapshot_support import ground as ground
 
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound, NotPermitted, Unavailable, Unsupported
+from cloudstead.engine.snapshots import linux
 
 pytestmark = needs_host
 __all__ = ["ground", "module_ground"]
@@ -172,6 +173,22 @@ def test_a_volatile_writable_can_be_mounted_again(tmp_path: Path) -> None:
         assert "volatile" in Path("/proc/self/mountinfo").read_text().split("/containers/v/rootfs", 1)[1].splitlines()[0]
         volatile.run(volatile.snapshots.unmount("v"))
         assert (mount(volatile, "v") / "f").read_text() == "f"
+
+
+def test_a_data_directory_on_an_overlay_is_refused_with_a_reason(tmp_path: Path) -> None:
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    linux.mount(
+        "overlay", str(tmp_path / "merged"), "overlay", 0, f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    )
+    try:
+        with ground_in(tmp_path / "merged") as nested:
+            assert "put the data directory on a volume" in nested.refused(tar(), Unsupported)
+            with pytest.raises(Unsupported, match="put the data directory on a volume"):
+                mount(nested, "nested")
+            assert os.listdir(nested.layout.containers) == []
+    finally:
+        linux.unmount(str(tmp_path / "merged"), linux.MNT_DETACH)
 
 
 # chains

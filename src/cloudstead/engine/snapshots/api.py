@@ -21,6 +21,14 @@ class Unpacked(msgspec.Struct, frozen=True):
     entries: int
 
 
+class View(msgspec.Struct, frozen=True):
+    """A mount of a container that does not run, for the time of one call."""
+
+    source: str  # a path of the host
+    target: str  # in the container
+    read_only: bool = False
+
+
 class Snapshots(Protocol):
     """In the daemon; the work is done by the host. Errors: NotPermitted for a hostile layer, NoSpace, NotFound."""
 
@@ -74,12 +82,13 @@ class Snapshots(Protocol):
 
     # Paths inside a root file system; links are followed inside it, never out of it. A writable that is not mounted is mounted for the time.
     # With `pid`, a process of the running container, they are looked up as that process sees them: volumes, binds and tmpfs included.
+    # With `mounts`, those of a container that does not run are seen too, as `docker cp` shows its volumes then; in the order in which they are given.
 
-    async def stat(self, key: str, path: str, *, pid: int = 0) -> PathStat:
+    async def stat(self, key: str, path: str, *, pid: int = 0, mounts: tuple[View, ...] = ()) -> PathStat:
         """As lstat(2), but a trailing slash follows a link. `link_target` is where a link leads, inside."""
         ...
 
-    def archive(self, key: str, path: str, *, pid: int = 0) -> AsyncIterator[bytes]:
+    def archive(self, key: str, path: str, *, pid: int = 0, mounts: tuple[View, ...] = ()) -> AsyncIterator[bytes]:
         """A tar of a file or folder under its base name, as `docker cp` wants it: "/a/b" gives "b" and "b/…", "/a/b/." gives "./" and "./…"."""
         ...
 
@@ -96,6 +105,7 @@ class Snapshots(Protocol):
         no_overwrite_dir_non_dir: bool = False,
         owner: tuple[int, int] | None = None,
         pid: int = 0,
+        mounts: tuple[View, ...] = (),
     ) -> None:
         """Unpack a tar (plain, gzip, bzip2, xz or zstd) into a folder that is there. `owner` replaces what the tar says."""
         ...

@@ -9,7 +9,7 @@ import msgspec
 
 from cloudstead.engine.host.messages import Command, Digest, Name
 from cloudstead.engine.pods.api import Change, PathStat
-from cloudstead.engine.snapshots.api import Unpacked
+from cloudstead.engine.snapshots.api import Unpacked, View
 
 Chain: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")]
 Layers: TypeAlias = Annotated[tuple[Digest, ...], msgspec.Meta(max_length=500)]
@@ -76,6 +76,7 @@ class StatPath(Command[PathStat], frozen=True, kw_only=True):
     key: Name
     path: ContainerPath
     pid: Pid = 0
+    mounts: tuple[View, ...] = ()
 
 
 class WriteArchive(Command[None], frozen=True, kw_only=True):
@@ -84,6 +85,7 @@ class WriteArchive(Command[None], frozen=True, kw_only=True):
     key: Name
     path: ContainerPath
     pid: Pid = 0
+    mounts: tuple[View, ...] = ()
     whole: bool = False
 
 
@@ -93,6 +95,7 @@ class ReadArchive(Command[None], frozen=True, kw_only=True):
     key: Name
     path: ContainerPath
     pid: Pid = 0
+    mounts: tuple[View, ...] = ()
     no_overwrite_dir_non_dir: bool = False
     owner: tuple[Id, Id] | None = None
 

@@ -20,7 +20,7 @@ from cloudstead.engine.host.server import Host
 from cloudstead.engine.snapshots import commands, linux
 from cloudstead.engine.snapshots.api import Unpacked
 from cloudstead.engine.snapshots.host_confine import READING_LAYERS, Bind, confine
-from cloudstead.engine.snapshots.host_mounts import copy_attributes, lower_folders, shelf_of, unmount_writable
+from cloudstead.engine.snapshots.host_mounts import copy_attributes, lower_folders, require_overlay, shelf_of, unmount_writable
 from cloudstead.engine.snapshots.host_removal import discard
 from cloudstead.engine.snapshots.host_shelf import Record, Shelf, chain_of
 from cloudstead.engine.snapshots.host_source import Limits, Source
@@ -81,6 +81,7 @@ async def _unpack(host: Host, shelf: Shelf, parent: str, wanted: str, blob: int)
         lower = lower_folders(shelf, layers) if parent else None
         new = shelf.temporary("new")
         try:
+            require_overlay(shelf)
             new.mkdir(mode=0o755)
             os.chmod(new, 0o755)
             if lower:
@@ -108,14 +109,15 @@ def unpack_confined(shelf: Shelf, new: Path, lower: list[str] | None, blob: int,
 
 
 def set_attributes(folder: Path, later: Later) -> None:
-    """What the confined child may not set, on paths without links, folders only where they are overlayfs' own."""
+    """What the confined child may not set, on paths without links. Nothing is opened for reading: it may be a device."""
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for path, name, value in later:
             with contextlib.suppress(OSError):  # replaced meanwhile by something that cannot have it
-                fd = (linux.plain_folder if name.startswith("trusted.overlay.") else linux.plain_file)(root, path or b".")
+                fd = linux.plain_path(root, path or b".")
                 try:
-                    os.setxattr(fd, name, value)
+                    if not name.startswith("trusted.overlay.") or stat.S_ISDIR(os.fstat(fd).st_mode):
+                        os.setxattr(f"/proc/self/fd/{fd}", name, value)
                 finally:
                     os.close(fd)
     finally:

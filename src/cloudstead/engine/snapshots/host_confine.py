@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from cloudstead.engine.errors import Conflict, Unsupported
+from cloudstead.engine.errors import Conflict, NotFound, Unsupported
 from cloudstead.engine.snapshots import linux
+from cloudstead.engine.snapshots.api import View
 from cloudstead.engine.snapshots.host_mounts import overlay, overlay_options
 from cloudstead.engine.snapshots.host_shelf import Shelf
 from cloudstead.engine.snapshots.host_source import DEFAULT, Limits
+from cloudstead.engine.snapshots.host_tree import Tree, clean
 
 CAPABILITIES = (linux.CAP_CHOWN, linux.CAP_DAC_OVERRIDE, linux.CAP_FOWNER, linux.CAP_FSETID, linux.CAP_MKNOD, linux.CAP_SETFCAP)
 READING = (linux.CAP_DAC_OVERRIDE,)
@@ -46,11 +48,14 @@ def confine(
     binds: list[Bind],
     *,
     lower: list[str] | None = None,
+    views: tuple[View, ...] = (),
     limits: Limits = DEFAULT,
     capabilities: tuple[int, ...] = CAPABILITIES,
 ) -> None:
-    """After this the process sees "/<name>" for each bind, and as "/lower" what is stacked of the named snapshot folders (the topmost first)."""
+    """After this the process sees "/<name>" for each bind, and as "/lower" what is stacked of the named snapshot folders (the topmost first).
+    `views` are mounted in the first of the binds."""
     memory = _address_space()
+    os.umask(0)
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS)
     linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
     root, merged = shelf.folder / "empty", shelf.folder / "confined"
@@ -65,10 +70,41 @@ def confine(
         linux.mount(str(bind.source), str(target), "", linux.MS_BIND)
         read_only = 0 if bind.writable else linux.MS_RDONLY
         linux.mount("", str(target), "", linux.MS_BIND | linux.MS_REMOUNT | HARMLESS | read_only)
+    for view in views:
+        _mount_view(root / binds[0].name, view)
     linux.mount("", str(root), "", linux.MS_REMOUNT | linux.MS_RDONLY | HARMLESS)
     os.chdir(root)
     linux.pivot_root_here()
     _give_up(memory + limits.memory, limits, capabilities)
+
+
+def _mount_view(root: Path, view: View) -> None:
+    """Mount it where its target leads inside the root; the place is made when it is not there, as the runtime would."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        target = clean(os.fsencode(os.path.normpath("/" + view.target)))
+        with _place(fd, target, make=os.path.isdir(view.source)) as place:
+            linux.mount(view.source, place, "", linux.MS_BIND | linux.MS_REC)
+        with _place(fd, target) as place:  # what is mounted there now
+            linux.mount("", place, "", linux.MS_BIND | linux.MS_REMOUNT | HARMLESS | (linux.MS_RDONLY if view.read_only else 0))
+    except FileNotFoundError:
+        raise NotFound(f"the mount of {view.source} at {view.target} is not there") from None
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _place(root: int, path: bytes, *, make: bool = False) -> Iterator[str]:
+    """A path that means what `path` leads to inside the root, whatever its links are."""
+    if make:
+        tree = Tree(root)
+        tree.folder(path)
+        tree.forget()
+    fd = linux.target_in_root(root, path)
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def confine_to_process(
@@ -83,6 +119,7 @@ def confine_to_process(
         Conflict: the process is none of that container's (any more).
     """
     memory = _address_space()
+    os.umask(0)
     try:
         namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         mounts = Path(f"/proc/{pid}/mountinfo").read_text(errors="surrogateescape")
@@ -115,7 +152,6 @@ def _without_files(mounts: str) -> Iterator[int]:
 
 def _give_up(memory: int, limits: Limits, capabilities: tuple[int, ...]) -> None:
     """Rights and room."""
-    os.umask(0)
     sys.setrecursionlimit(20_000)  # of pure Python calls; a path has at most 2,048 components
     for what, value in (
         (resource.RLIMIT_AS, memory),

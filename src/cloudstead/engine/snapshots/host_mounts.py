@@ -91,6 +91,7 @@ def _make(host: Host, shelf: Shelf, key: str, stack: Stack) -> Stack:
         raise Unsupported("a container's storage cannot be limited here: the data directory's file system has no project quotas")
     if len(stack.layers) > MOST_LAYERS:
         raise InvalidArgument(f"a root file system of {len(stack.layers)} layers: overlayfs takes {MOST_LAYERS}")
+    require_overlay(shelf)
     top = lower_of(host, shelf, stack)[0]
     folder = shelf.writable(key)
     folder.mkdir(mode=0o711, exist_ok=True)
@@ -102,6 +103,18 @@ def _make(host: Host, shelf: Shelf, key: str, stack: Stack) -> Stack:
     new.write_bytes(msgspec.json.encode(stack))
     new.rename(folder / "stack")
     return stack
+
+
+def require_overlay(shelf: Shelf) -> None:
+    """
+    Raises:
+        Unsupported: the data directory lies on a file system that overlayfs cannot write to.
+    """
+    if linux.filesystem_type(str(shelf.folder)) == linux.OVERLAYFS:
+        raise Unsupported(
+            "the data directory lies on an overlay file system, as in a container without a volume: overlayfs cannot be put on top of it; "
+            "put the data directory on a volume (ext4 or xfs)"
+        )
 
 
 def copy_attributes(source: Path, target: Path) -> None:
@@ -187,7 +200,9 @@ def _explain(error: OSError) -> Exception:
     if error.errno == errno.ENODEV:
         return Unsupported("this kernel has no overlayfs")
     if error.errno == errno.EINVAL:
-        return Unsupported("overlayfs does not take the data directory's file system (it may be an overlay itself); use ext4 or xfs")
+        return Unsupported(
+            "overlayfs does not take the data directory's file system (it must have extended attributes and whiteouts); use ext4 or xfs"
+        )
     return Failed(f"overlayfs: {error.strerror}")
 
 

@@ -27,40 +27,40 @@ async def discard(host: Host, shelf: Shelf, *paths: Path, via: Path | None = Non
 
 async def _discard(host: Host, shelf: Shelf, paths: tuple[Path, ...], gone: Path) -> None:
     try:
-        if move_aside(paths, gone) and is_large(gone):
-            await host.fork(remove_folder, gone)
-        else:
-            remove_folder(gone)
+        if move_aside(paths, gone):
+            if is_large(gone):
+                await host.fork(remove_folder, gone)
+            else:
+                remove_folder(gone)
     finally:
         shelf.making.difference_update({gone.name, *(path.name for path in paths)})
 
 
 def move_aside(paths: tuple[Path, ...], gone: Path) -> bool:
     """Whether there was any of them."""
-    gone.mkdir(mode=0o700)
-    found = False
-    for number, path in enumerate(paths):
-        with contextlib.suppress(FileNotFoundError):
-            path.rename(gone / str(number))
-            found = True
-    return found
+    there = [path for path in paths if os.path.lexists(path)]
+    if there:
+        gone.mkdir(mode=0o700)
+    for number, path in enumerate(there):
+        path.rename(gone / str(number))
+    return bool(there)
 
 
 def is_large(folder: Path) -> bool:
-    """Whether removing it takes long; what cannot even be looked at may."""
+    """Whether removing it takes long; what is too deep to be looked at by its path may."""
     left = SMALL
     todo = [os.fspath(folder)]
     while todo:
         try:
-            found = os.listdir(path := todo.pop())
-        except NotADirectoryError:
-            continue
+            with os.scandir(todo.pop()) as found:
+                for item in found:
+                    left -= 1
+                    if left < 0:
+                        return True
+                    if item.is_dir(follow_symlinks=False):
+                        todo.append(item.path)
         except OSError:
             return True
-        left -= len(found)
-        if left < 0:
-            return True
-        todo += (f"{path}/{name}" for name in found)
     return False
 
 

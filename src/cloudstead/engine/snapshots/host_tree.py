@@ -54,7 +54,6 @@ class Tree:
     def __init__(self, root: int, lower: int = -1) -> None:
         self.root = root
         self.lower = lower
-        self.device = os.fstat(root).st_dev
         self._open: dict[bytes, int] = {}
         self.times: dict[bytes, tuple[int, int]] = {}  # of folders, to be set when all is in them
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.host.handlers import handles
@@ -22,6 +22,8 @@ from cloudstead.engine.snapshots.host_shelf import Shelf
 from cloudstead.engine.snapshots.host_source import DEFAULT, Limits
 from cloudstead.engine.snapshots.host_unpack import Rules
 from cloudstead.engine.snapshots.host_walk import changes
+
+OnPath: TypeAlias = commands.StatPath | commands.WriteArchive | commands.ReadArchive
 
 
 @handles(commands.MountWritable)
@@ -73,14 +75,14 @@ def changes_confined(shelf: Shelf, upper: Path, lower: list[str]) -> list[tuple[
 @handles(commands.StatPath)
 async def stat_one(host: Host, command: commands.StatPath, descriptors: list[int]) -> PathStat:
     with _reachable(host, command.key, command.pid) as shelf:
-        found: Any = await host.fork(stat_confined, shelf, command.key, command.pid, command.path)
+        found: Any = await host.fork(stat_confined, shelf, command)
     return PathStat(**found)
 
 
-def stat_confined(shelf: Shelf, key: str, pid: int, path: str) -> dict[str, Any]:
+def stat_confined(shelf: Shelf, command: commands.StatPath) -> dict[str, Any]:
     """In a child."""
-    root, _ = _enter(shelf, key, pid, READING)
-    found = stat_path(root, path)
+    root, _ = _enter(shelf, command, READING)
+    found = stat_path(root, command.path)
     return {name: getattr(found, name) for name in found.__struct_fields__}
 
 
@@ -93,7 +95,7 @@ async def write(host: Host, command: commands.WriteArchive, descriptors: list[in
 
 def write_confined(shelf: Shelf, command: commands.WriteArchive, out: int) -> None:
     """In a child."""
-    root, skip = _enter(shelf, command.key, command.pid, READING)
+    root, skip = _enter(shelf, command, READING)
     if command.whole:
         write_whole(root, out)
     else:
@@ -110,17 +112,18 @@ async def read(host: Host, command: commands.ReadArchive, descriptors: list[int]
 
 def read_confined(shelf: Shelf, command: commands.ReadArchive, limits: Limits, source: int) -> None:
     """In a child."""
-    root, _ = _enter(shelf, command.key, command.pid, CAPABILITIES, limits)
+    root, _ = _enter(shelf, command, CAPABILITIES, limits)
     rules = Rules(owner=command.owner, no_overwrite_dir_non_dir=command.no_overwrite_dir_non_dir)
     read_archive(root, command.path, source, limits, rules)
 
 
-def _enter(shelf: Shelf, key: str, pid: int, capabilities: tuple[int, ...], limits: Limits = DEFAULT) -> tuple[int, frozenset[int]]:
+def _enter(shelf: Shelf, command: OnPath, capabilities: tuple[int, ...], limits: Limits = DEFAULT) -> tuple[int, frozenset[int]]:
     """The root, and the file systems in it that are the kernel's own."""
-    if pid:
-        skip = confine_to_process(shelf, key, pid, limits, capabilities)
+    if command.pid:
+        skip = confine_to_process(shelf, command.key, command.pid, limits, capabilities)
         return _open("/"), skip
-    confine(shelf, [Bind("root", shelf.writable(key) / "rootfs", writable=True)], limits=limits, capabilities=capabilities)
+    root = Bind("root", shelf.writable(command.key) / "rootfs", writable=True)
+    confine(shelf, [root], views=command.mounts, limits=limits, capabilities=capabilities)
     return _open("/root"), frozenset()
 
 

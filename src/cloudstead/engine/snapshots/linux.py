@@ -24,6 +24,7 @@ SECBIT_NO_SETUID_FIXUP, SECBIT_NOROOT = 1 << 2, 1 << 0
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETUID, CAP_SYS_ADMIN, CAP_MKNOD, CAP_SETFCAP = 0, 1, 3, 4, 7, 21, 27, 31
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
+OVERLAYFS = 0x794C7630
 _OPENAT2, _MOUNT_SETATTR = 437, 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -135,6 +136,13 @@ def keep_capabilities(*kept: int) -> None:
 
 
 NOBODY = 0x7FFFFFF0  # an id that nothing on the machine runs as
+
+
+def filesystem_type(path: str) -> int:
+    """`f_type` of statfs(2): its magic number."""
+    buffer = ctypes.create_string_buffer(256)
+    _check(_libc.statfs(os.fsencode(path), buffer), path)
+    return int(ctypes.c_long.from_buffer(buffer).value)
 
 
 def sync_filesystem(fd: int) -> None:

@@ -15,7 +15,7 @@ from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.host.messages import Command
 from cloudstead.engine.pods.api import Change, PathStat
 from cloudstead.engine.snapshots import commands
-from cloudstead.engine.snapshots.api import Unpacked
+from cloudstead.engine.snapshots.api import Unpacked, View
 
 PIPE = 1 << 20  # bytes that a pipe holds; what the kernel allows everybody
 
@@ -59,11 +59,11 @@ class LocalSnapshots:
     async def usage(self, key: str) -> int:
         return await self._host.call(commands.MeasureWritable(key=key))
 
-    async def stat(self, key: str, path: str, *, pid: int = 0) -> PathStat:
-        return await self._host.call(commands.StatPath(key=key, path=path, pid=pid))
+    async def stat(self, key: str, path: str, *, pid: int = 0, mounts: tuple[View, ...] = ()) -> PathStat:
+        return await self._host.call(commands.StatPath(key=key, path=path, pid=pid, mounts=mounts))
 
-    def archive(self, key: str, path: str, *, pid: int = 0) -> AsyncIterator[bytes]:
-        return self._stream(commands.WriteArchive(key=key, path=path, pid=pid))
+    def archive(self, key: str, path: str, *, pid: int = 0, mounts: tuple[View, ...] = ()) -> AsyncIterator[bytes]:
+        return self._stream(commands.WriteArchive(key=key, path=path, pid=pid, mounts=mounts))
 
     def export(self, key: str) -> AsyncIterator[bytes]:
         return self._stream(commands.WriteArchive(key=key, path="/", whole=True))
@@ -77,8 +77,11 @@ class LocalSnapshots:
         no_overwrite_dir_non_dir: bool = False,
         owner: tuple[int, int] | None = None,
         pid: int = 0,
+        mounts: tuple[View, ...] = (),
     ) -> None:
-        command = commands.ReadArchive(key=key, path=path, pid=pid, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, owner=owner)
+        command = commands.ReadArchive(
+            key=key, path=path, pid=pid, mounts=mounts, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, owner=owner
+        )
         reading, writing = _pipe()
         sink = FileIO(writing, "wb")
         call = self._begin(command, reading)
