@@ -24,8 +24,9 @@ import pytest
 from cloudstead.engine.errors import EngineError
 from cloudstead.engine.host.client import HostClient, needs_root
 from cloudstead.engine.host.layout import Layout
-from cloudstead.engine.network import host_namespaces, host_netlink, host_nftables, rules
+from cloudstead.engine.network import host_namespaces, host_netlink, rules
 from cloudstead.engine.network.api import NetworkSpec, Subnet
+from cloudstead.engine.network.host_nftables import Nftables
 from cloudstead.engine.network.networks import LocalNetworks
 from cloudstead.engine.pods.api import Attachment, PodNetwork, PortMapping
 from cloudstead.kernel.clock import SystemClock
@@ -119,8 +120,8 @@ class Machine:
             found += [f"link {name}" for name in own.values()]
             found += [f"route {route.cidr}" for route in netlink.routes() if route.index in own]
             netlink.close()
-            found += [line for line in host_nftables.run("list tables").splitlines() if self.layout.instance in line]
-        return found
+        tables = self.nft("host", "list tables").splitlines()
+        return found + [line for line in tables if self.layout.instance in line]
 
     # ------------------------------------------------------------------------------------------------------------ networks and pods
 
@@ -165,7 +166,9 @@ class Machine:
 
     def nft(self, where: str, commands: str) -> str:
         with self.inside(where):
-            return host_nftables.run(commands)
+            nftables = Nftables()
+        with contextlib.closing(nftables):
+            return nftables.run(commands)
 
     def settings(self, where: str, name: str) -> str:
         with self.inside(where):

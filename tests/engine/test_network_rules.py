@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from network_support import needs_networks
 
 from cloudstead.engine.errors import Conflict, InvalidArgument
-from cloudstead.engine.network import commands, host_namespaces, host_nftables, rules, specs
+from cloudstead.engine.network import commands, host_namespaces, rules, specs
 from cloudstead.engine.network.api import NetworkSpec, Rule, SecurityGroup, Subnet
 from cloudstead.engine.network.commands import (
     GroupSetup,
@@ -23,6 +24,7 @@ from cloudstead.engine.network.commands import (
     RuleSetup,
     SubnetSetup,
 )
+from cloudstead.engine.network.host_nftables import Nftables, NftRefused
 from cloudstead.engine.network.rules import Uplink, rule_lines
 
 UPLINK = Uplink("100.64.0.0", "100.64.0.1")
@@ -162,13 +164,19 @@ def networks(draw: st.DrawFn) -> NetworkSetup:
     found = {group.id: specs.group_setup(group) for group in draw(st.lists(groups, max_size=4))}
     ips = draw(st.lists(addresses, max_size=4, unique=True))
     members = [
-        Member(pod="p", interface=interface(ip, tuple(draw(st.lists(st.sampled_from(sorted(found)), max_size=2, unique=True))) if found else ()))
+        Member(
+            pod="p",
+            interface=interface(ip, tuple(draw(st.lists(st.sampled_from(sorted(found)), max_size=2, unique=True))) if found else ()),
+        )
         for ip in ips
     ]
     numbers = draw(st.lists(st.integers(1, 65535), max_size=3, unique=True))
     return NetworkSetup(
         slot=0,
-        subnets=(SubnetSetup(cidr="10.0.0.0/17", gateway="10.0.0.1"), SubnetSetup(cidr="10.0.128.0/17", gateway="10.0.128.1", nat=draw(st.booleans()))),
+        subnets=(
+            SubnetSetup(cidr="10.0.0.0/17", gateway="10.0.0.1"),
+            SubnetSetup(cidr="10.0.128.0/17", gateway="10.0.128.1", nat=draw(st.booleans())),
+        ),
         internal=draw(st.booleans()),
         host_routes=draw(st.booleans()),
         members_talk=draw(st.booleans()),
@@ -185,60 +193,58 @@ def interface(ip: str, in_groups: tuple[str, ...] = ()) -> InterfaceSetup:
 
 
 def port(number: int, host_ip: str = "", protocol: commands.Protocol = "tcp") -> PortSetup:
-    return PortSetup(
-        slot=0, ip="10.0.0.2", container_port=80, host_ip=host_ip, host_port=number, inner_port=number, protocol=protocol
-    )
+    return PortSetup(slot=0, ip="10.0.0.2", container_port=80, host_ip=host_ip, host_port=number, inner_port=number, protocol=protocol)
 
 
 @pytest.fixture(scope="module")
-def namespace() -> object:
-    found = host_namespaces.make()
+def nftables() -> Iterator[Nftables]:
+    namespace = host_namespaces.make()
+    with host_namespaces.inside(namespace):
+        found = Nftables()
+    os.close(namespace)
     yield found
-    os.close(found)
+    found.close()
 
 
 @needs_networks
 @given(network=networks())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_kernel_takes_the_table_of_any_network(namespace: int, network: NetworkSetup) -> None:
-    with host_namespaces.inside(namespace):
-        host_nftables.run(rules.router_table(network, UPLINK))
-        host_nftables.run(rules.host_table("12345678", {0: UPLINK}, network.ports))
-        everyone = [group.id for group in network.groups]
-        for group in network.groups:
-            host_nftables.run(rules.group_change(group, everyone))
-        for member in network.members:
-            host_nftables.run(rules.leave_groups(member.interface) or "list tables")
-            host_nftables.run(rules.change_groups(member.interface.ip, (), member.interface.groups) or "list tables")
-        if network.ports:
-            host_nftables.run(rules.unpublish("12345678", network.ports))
-            host_nftables.run(rules.close_ports(network.ports))
-            host_nftables.run(rules.publish("12345678", network.ports, UPLINK))
-            host_nftables.run(rules.open_ports(network.ports))
-        after = host_nftables.run(f"list table {rules.TABLE}")
-        host_nftables.run(rules.router_table(network, UPLINK))
-        assert sorted(after.split()) == sorted(host_nftables.run(f"list table {rules.TABLE}").split())
+def test_the_kernel_takes_the_table_of_any_network(nftables: Nftables, network: NetworkSetup) -> None:
+    nftables.run(rules.router_table(network, UPLINK))
+    nftables.run(rules.host_table("12345678", {0: UPLINK}, network.ports))
+    everyone = [group.id for group in network.groups]
+    for group in network.groups:
+        nftables.run(rules.group_change(group, everyone))
+    for member in network.members:
+        nftables.run(rules.leave_groups(member.interface) or "list tables")
+        nftables.run(rules.change_groups(member.interface.ip, (), member.interface.groups) or "list tables")
+    if network.ports:
+        nftables.run(rules.unpublish("12345678", network.ports))
+        nftables.run(rules.close_ports(network.ports))
+        nftables.run(rules.publish("12345678", network.ports, UPLINK))
+        nftables.run(rules.open_ports(network.ports))
+    after = nftables.run(f"list table {rules.TABLE}")
+    nftables.run(rules.router_table(network, UPLINK))
+    assert sorted(after.split()) == sorted(nftables.run(f"list table {rules.TABLE}").split())
 
 
 @needs_networks
-def test_a_transaction_with_a_mistake_changes_nothing(namespace: int) -> None:
-    with host_namespaces.inside(namespace):
-        host_nftables.run("add table inet kept\nadd set inet kept s { type ipv4_addr; }")
-        with pytest.raises(host_nftables.NftRefused):
-            host_nftables.run("add element inet kept s { 10.0.0.1 }\nadd element inet kept nothing { 10.0.0.2 }")
-        assert "10.0.0.1" not in host_nftables.run("list set inet kept s")
-        assert not host_nftables.run_if_there("delete element inet kept s { 10.0.0.9 }")
-        host_nftables.run("delete table inet kept")
+def test_a_transaction_with_a_mistake_changes_nothing(nftables: Nftables) -> None:
+    nftables.run("add table inet kept\nadd set inet kept s { type ipv4_addr; }")
+    with pytest.raises(NftRefused):
+        nftables.run("add element inet kept s { 10.0.0.1 }\nadd element inet kept nothing { 10.0.0.2 }")
+    assert "10.0.0.1" not in nftables.run("list set inet kept s")
+    assert not nftables.run_if_there("delete element inet kept s { 10.0.0.9 }")
+    nftables.run("delete table inet kept")
 
 
 @needs_networks
-def test_a_group_that_changes_is_as_if_it_had_been_so_from_the_start(namespace: int) -> None:
+def test_a_group_that_changes_is_as_if_it_had_been_so_from_the_start(nftables: Nftables) -> None:
     before = GroupSetup(id="sg-1", rules=(RuleSetup(direction="ingress", protocol=6, low=22, cidrs=("0.0.0.0/0",)),))
     after = GroupSetup(id="sg-1", rules=(RuleSetup(direction="egress", protocol=-1, groups=("sg-2",)),))
     setup = NetworkSetup(slot=0, subnets=(SubnetSetup(cidr="10.0.0.0/17", gateway="10.0.0.1"),), groups=(before,))
-    with host_namespaces.inside(namespace):
-        host_nftables.run(rules.router_table(setup, UPLINK))
-        host_nftables.run(rules.group_change(after, ["sg-1"]))
-        changed = host_nftables.run(f"list table {rules.TABLE}")
-        host_nftables.run(rules.router_table(msgspec.structs.replace(setup, groups=(after,)), UPLINK))
-        assert sorted(changed.split()) == sorted(host_nftables.run(f"list table {rules.TABLE}").split())
+    nftables.run(rules.router_table(setup, UPLINK))
+    nftables.run(rules.group_change(after, ["sg-1"]))
+    changed = nftables.run(f"list table {rules.TABLE}")
+    nftables.run(rules.router_table(msgspec.structs.replace(setup, groups=(after,)), UPLINK))
+    assert sorted(changed.split()) == sorted(nftables.run(f"list table {rules.TABLE}").split())

@@ -55,7 +55,7 @@ async def filter_network(host: Host, command: commands.FilterNetwork, descriptor
 @handles(commands.FilterGroup)
 async def filter_group(host: Host, command: commands.FilterGroup, descriptors: list[int]) -> None:
     if router := fabric(host).routers.get(command.slot):
-        router.nft(rules.group_change(command.group, command.all))
+        router.nftables.run(rules.group_change(command.group, command.all))
 
 
 @handles(commands.RemoveNetwork)
@@ -63,7 +63,7 @@ async def remove_network(host: Host, command: commands.RemoveNetwork, descriptor
     part = fabric(host)
     part.remove(command.slot)
     if not part.routers:
-        await host_firewall.close_forwarding(host)
+        await host_firewall.close_forwarding(host, part.uplinks.nftables)
 
 
 @handles(commands.AttachPod)
@@ -88,7 +88,7 @@ async def detach_pod(host: Host, command: commands.DetachPod, descriptors: list[
 
 @handles(commands.SetMembership)
 async def set_membership(host: Host, command: commands.SetMembership, descriptors: list[int]) -> None:
-    fabric(host).router(command.slot).nft(rules.change_groups(command.ip, command.before, command.after))
+    fabric(host).router(command.slot).nftables.run(rules.change_groups(command.ip, command.before, command.after))
 
 
 @handles(commands.Listen)
@@ -133,6 +133,10 @@ async def drain(host: Host, command: commands.Drain, descriptors: list[int]) -> 
 async def _firewall(host: Host, part: Fabric) -> list[str]:
     """A firewall that cannot be asked is no reason to have no networks."""
     try:
-        return await (host_firewall.open_forwarding(host) if part.routers else host_firewall.close_forwarding(host))
+        return await (
+            host_firewall.open_forwarding(host, part.uplinks.nftables)
+            if part.routers
+            else host_firewall.close_forwarding(host, part.uplinks.nftables)
+        )
     except EngineError as error:
         return [f"the host's firewall was left as it is: {error}"]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from cloudstead.engine.errors import Conflict, EngineError, Failed, NotFound
 from cloudstead.engine.host.layout import Layout
-from cloudstead.engine.network import host_conntrack, host_namespaces, host_nftables, rules
+from cloudstead.engine.network import host_conntrack, host_namespaces, rules
 from cloudstead.engine.network.commands import InterfaceSetup, Listening, Member, NetworkSetup, PortSetup
 from cloudstead.engine.network.host_ports import Reservations, is_six, key_of
 from cloudstead.engine.network.host_router import Router, make_pod_namespace, open_netlink
@@ -188,7 +188,7 @@ class Fabric:
         try:
             router.join(pod, first, ready)
             if first.groups:
-                router.nft(rules.join_groups(first))
+                router.nftables.run(rules.join_groups(first))
             host_namespaces.bind(ready.namespace, path)
             self._connect_all(pod, interfaces[1:], ready.namespace)
         finally:
@@ -205,7 +205,7 @@ class Fabric:
                 router = self.router(interface.slot)
                 router.connect(pod, interface, namespace, netlink)
                 if interface.groups:
-                    router.nft(rules.join_groups(interface))
+                    router.nftables.run(rules.join_groups(interface))
         finally:
             netlink.close()
 
@@ -243,7 +243,7 @@ class Fabric:
     def _leave(self, pod: str, interface: InterfaceSetup) -> None:
         router = self.routers.get(interface.slot)
         if router is not None and interface.groups and (pod, interface.name) in router.links:
-            router.nft(rules.leave_groups(interface))
+            router.nftables.run(rules.leave_groups(interface))
 
     # ------------------------------------------------------------------------------------------------------------ ports
 
@@ -280,11 +280,11 @@ class Fabric:
         if not plain:
             return
         router = self.router(plain[0].slot)
-        router.nft(rules.open_ports(plain))
+        router.nftables.run(rules.open_ports(plain))
         try:
-            host_nftables.run(rules.publish(self.layout.instance, plain, router.uplink))
+            self.uplinks.nftables.run(rules.publish(self.layout.instance, plain, router.uplink))
         except BaseException:
-            router.nft(rules.close_ports(plain))
+            router.nftables.run(rules.close_ports(plain))
             raise
         self._forget_flows(plain)
 
@@ -292,10 +292,9 @@ class Fabric:
         known = [port for port in ports if self.ports.get(key_of(port)) == port]
         for port in known:
             if not is_six(port):
-                host_nftables.run_if_there(rules.unpublish(self.layout.instance, [port]))
+                self.uplinks.nftables.run_if_there(rules.unpublish(self.layout.instance, [port]))
                 if router := self.routers.get(port.slot):
-                    with host_namespaces.inside(router.namespace):
-                        host_nftables.run_if_there(rules.close_ports([port]))
+                    router.nftables.run_if_there(rules.close_ports([port]))
         self._forget_ports(known)
         self._forget_flows(known)
 
@@ -341,7 +340,7 @@ class Fabric:
                     raise Conflict(f"cannot listen at {one.ip}:{one.port}/{one.protocol}: {error.strerror}") from None
                 elements.append(f"{one.ip} . {one.protocol} . {one.port}")
             if elements:
-                router.nft(f"add element {rules.TABLE} listening {{ {', '.join(elements)} }}")
+                router.nftables.run(f"add element {rules.TABLE} listening {{ {', '.join(elements)} }}")
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -351,4 +350,4 @@ class Fabric:
     def stop_listening(self, slot: int, one: Listening) -> None:
         if router := self.routers.get(slot):
             element = f"{{ {one.ip} . {one.protocol} . {one.port} }}"
-            router.nft(f"add element {rules.TABLE} listening {element}\ndelete element {rules.TABLE} listening {element}")
+            router.nftables.run(f"add element {rules.TABLE} listening {element}\ndelete element {rules.TABLE} listening {element}")

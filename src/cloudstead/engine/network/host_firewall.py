@@ -9,15 +9,16 @@ from pathlib import Path
 
 from cloudstead.engine.errors import EngineError
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.network import host_nftables, rules
+from cloudstead.engine.network import rules
+from cloudstead.engine.network.host_nftables import Nftables
 
 LEGACY = Path("/proc/net/ip_tables_names")
 
 
-async def open_forwarding(host: Host) -> list[str]:
+async def open_forwarding(host: Host, nftables: Nftables) -> list[str]:
     """Put the rules where they are needed and lacking. To be looked at now and then: Docker may be started after us."""
     said = []
-    for program in programs():
+    for program in programs(nftables):
         listed = (await host.run([program, "-S", "FORWARD"], check=False)).stdout.decode(errors="replace").splitlines()
         if "-P FORWARD DROP" not in listed:
             continue
@@ -28,10 +29,10 @@ async def open_forwarding(host: Host) -> list[str]:
     return said
 
 
-async def close_forwarding(host: Host) -> list[str]:
+async def close_forwarding(host: Host, nftables: Nftables) -> list[str]:
     """Take the rules away again."""
     said = []
-    for program in programs():
+    for program in programs(nftables):
         with contextlib.suppress(EngineError):
             listed = (await host.run([program, "-S", "FORWARD"], check=False)).stdout.decode(errors="replace").splitlines()
             for direction in ("-i", "-o"):
@@ -41,10 +42,10 @@ async def close_forwarding(host: Host) -> list[str]:
     return said
 
 
-def programs() -> list[str]:
+def programs(nftables: Nftables) -> list[str]:
     """Those iptables that this host's firewall is made with; asking one that is not in use would make its tables."""
     found = []
-    if "table ip filter" in host_nftables.run("list tables").splitlines():
+    if "table ip filter" in nftables.run("list tables").splitlines():
         found.append("iptables-nft")
     with contextlib.suppress(OSError):
         if "filter" in LEGACY.read_text().split():

@@ -18,7 +18,7 @@ import socket
 from typing import NamedTuple
 
 from cloudstead.engine.errors import NotFound
-from cloudstead.engine.network import host_namespaces, host_nftables, rules
+from cloudstead.engine.network import host_namespaces, rules
 from cloudstead.engine.network.commands import InterfaceSetup, Listening, NetworkSetup
 from cloudstead.engine.network.host_netlink import (
     UNICAST,
@@ -34,6 +34,7 @@ from cloudstead.engine.network.host_netlink import (
     set_link,
     veth,
 )
+from cloudstead.engine.network.host_nftables import Nftables
 from cloudstead.engine.network.rules import UPLINK, Uplink
 
 ROUTER_MAC = "0a:43:53:00:00:01"  # of all ends at routers: each is alone with one pod
@@ -77,6 +78,7 @@ class Router:
         self._addresses: set[str] = set()  # of the loopback
         with host_namespaces.inside(namespace):
             self.netlink = Netlink()
+            self.nftables = Nftables()
         self._number = self._look()
 
     def _look(self) -> int:
@@ -95,6 +97,7 @@ class Router:
         """Let go; what is in use stays."""
         self.drain()
         self.netlink.close()
+        self.nftables.close()
         os.close(self.namespace)
 
     # ------------------------------------------------------------------------------------------------------------ the whole
@@ -124,11 +127,7 @@ class Router:
 
     def filter(self, setup: NetworkSetup) -> None:
         self.setup = setup
-        self.nft(rules.router_table(setup, self.uplink))
-
-    def nft(self, commands: str) -> None:
-        with host_namespaces.inside(self.namespace):
-            host_nftables.run(commands)
+        self.nftables.run(rules.router_table(setup, self.uplink))
 
     # ------------------------------------------------------------------------------------------------------------ pods
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cloudstead.engine.errors import NoSpace
 from cloudstead.engine.host.layout import RUN
-from cloudstead.engine.network import addresses, host_namespaces, host_nftables, rules
+from cloudstead.engine.network import addresses, host_namespaces, rules
 from cloudstead.engine.network.commands import NetworkSetup, PortSetup
 from cloudstead.engine.network.host_netlink import (
     UNICAST,
@@ -28,6 +28,7 @@ from cloudstead.engine.network.host_netlink import (
     set_link,
     veth,
 )
+from cloudstead.engine.network.host_nftables import Nftables
 from cloudstead.engine.network.host_router import LOOPBACK, NO_IPV6, ROUTER_SETTINGS
 from cloudstead.engine.network.rules import UPLINK, Uplink
 
@@ -47,11 +48,13 @@ class Uplinks:
     def __init__(self, instance: str, pools: str = "") -> None:
         self.instance = instance
         self.netlink = Netlink()
+        self.nftables = Nftables()
         self._pools = [str(addresses.network_of(pool.strip())) for pool in (pools or POOLS).split(",")]
         host_namespaces.home()
 
     def close(self) -> None:
         self.netlink.close()
+        self.nftables.close()
 
     def make(self, slot: int, namespace: int, avoid: Iterable[str]) -> Uplink:
         """A pair of links from here to a router, with addresses, in the place of what was there."""
@@ -136,12 +139,12 @@ class Uplinks:
     def table(self, uplinks: dict[int, Uplink], ports: Iterable[PortSetup]) -> None:
         """The host's table, anew; none when there are no networks."""
         if uplinks:
-            host_nftables.run(rules.host_table(self.instance, uplinks, ports))
+            self.nftables.run(rules.host_table(self.instance, uplinks, ports))
         else:
-            host_nftables.run_if_there(f"delete table inet {rules.host_table_name(self.instance)}")
+            self.nftables.run_if_there(f"delete table inet {rules.host_table_name(self.instance)}")
 
     def has_table(self) -> bool:
-        return f"table inet {rules.host_table_name(self.instance)}" in host_nftables.run("list tables").splitlines()
+        return f"table inet {rules.host_table_name(self.instance)}" in self.nftables.run("list tables").splitlines()
 
 
 def switch_forwarding_on() -> str:
