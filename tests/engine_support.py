@@ -89,6 +89,12 @@ class Ground:
             while not reached():
                 await self.clock.sleep(0.01)
 
+    async def until_it(self, ask: Callable[[], Coroutine[Any, Any, Any]], answer: object, within: float = 15.0) -> None:
+        """Until it gives this answer."""
+        async with self.clock.timeout(within):
+            while await ask() != answer:
+                await self.clock.sleep(0.05)
+
     def kinds(self, container: str, *without: str) -> list[str]:
         return [event.kind for event in self.events if event.status.id == container and event.kind not in without]
 
@@ -139,6 +145,7 @@ async def running_engine(data: Path, *, store: Store | None = None, **settings: 
     With a `store` of the caller's it is a life among several: nothing is removed.
     """
     clock = SystemClock()
+    data.mkdir(parents=True, exist_ok=True)
     mine = store or Store.open(data)
     engine = await open_engine(EngineSettings(data=data, **settings), mine, clock)
     try:

@@ -137,7 +137,7 @@ class Lifecycle(PodLife):
             container,
             state="running",
             pid=pid,
-            started=started,
+            started=max(started, container.status.created),
             finished=0.0,
             exit_code=0,
             oom_killed=False,
@@ -167,6 +167,7 @@ class Lifecycle(PodLife):
         if pid and container.status.pid and pid != container.status.pid:
             return
         self._unwatch_health(container)
+        finished = max(how.finished or self.clock.time(), container.status.started)  # times of files are those of the last tick
         oom = how.oom_killed or container.status.oom_killed
         first = oom and not container.status.oom_killed
         self.records.set(

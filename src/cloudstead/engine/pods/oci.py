@@ -6,15 +6,17 @@ lists what there is, and the difference to what is known is told (`recovery`).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator
 
-from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound
+from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound, Unavailable
 from cloudstead.engine.host.channel import close_all
 from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.network.api import Networks
-from cloudstead.engine.pods import commands
+from cloudstead.engine.pods import commands, limits
 from cloudstead.engine.pods.api import (
     AttachedInterface,
     Change,
@@ -44,6 +46,8 @@ from cloudstead.kernel.store import Store
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 10.0  # seconds that a start, a command or a log waits for a host that died
+MOST_EARLY = 1000  # ends of commands whose start was not heard of, because the answer was lost
 HOST_AGAIN = (0.05, 5.0)  # seconds between attempts to start a new host, at first and at most
 
 
@@ -62,6 +66,8 @@ class OciDriver(Lifecycle):
         self._attaching: dict[str, list[MonitorStreams]] = {}  # who waits for a container's start
         self._readers: dict[str, list[Following]] = {}  # who follows its log
         self._growth = Growth()
+        self._kernel = limits.Kernel()  # what this machine's can limit
+        self._there = asyncio.Event()  # the host, and all that is to be known of it
         self._stopped = False
 
     # the driver itself
@@ -74,6 +80,8 @@ class OciDriver(Lifecycle):
         self.host.on(commands.LogRotated, self._log_rotated)
         self.host.lost = self._host_lost
         self._stopped = False
+        self._there.set()
+        self._kernel = _kernel(await self.host.call(commands.DescribeHost()))
         await self._reconcile(self.host.call(commands.ListContainers()))
 
     async def stop_driver(self) -> None:
@@ -98,6 +106,7 @@ class OciDriver(Lifecycle):
     def _host_lost(self) -> None:
         """Containers go on; what ran beside them can no longer be heard of."""
         log.warning("the engine host has ended; a new one is started")
+        self._there.clear()
         for execution in list(self._executions.values()):
             execution.ended(LOST)
         self._executions.clear()
@@ -110,24 +119,32 @@ class OciDriver(Lifecycle):
                 await self.host.restart()
                 await self.networks.restore()
                 await self._reconcile(self.host.call(commands.ListContainers()))
+                self._there.set()
                 return
             except (EngineError, OSError) as error:
                 log.warning("the engine host cannot be started: %s", error)
             await self.clock.sleep(pause)
             pause = min(longest, pause * 2)
 
+    async def _host_there(self) -> None:
+        """Wait for a new host that is being started, but not for ever: whoever calls it then is told why there is none."""
+        with contextlib.suppress(TimeoutError):
+            async with self.clock.timeout(PATIENCE):
+                await self._there.wait()
+
     # life
 
     async def _check(self, pod: Pod, spec: ContainerSpec) -> None:
         for name in _volumes_of(spec):
             self.volumes.get(name)
-        await self.host.call(commands.UpdateContainer(id=spec.id, resources=spec.resources))
+        limits.check(spec.resources, self._kernel)
 
     async def _claim(self, container: Container) -> None:
         for name in _volumes_of(container.spec):
             await self.volumes.use(name, container.id)
 
     async def _run(self, container: Container) -> tuple[int, float]:
+        await self._host_there()
         waiting = self._attaching.pop(container.id, [])
         try:
             await self._claim(container)
@@ -215,6 +232,7 @@ class OciDriver(Lifecycle):
     async def _execute(self, container: Container, spec: ExecSpec) -> RunningExec:
         id = ids.hex_digits(64)
         command = commands.ExecContainer(container=container.id, exec=id, spec=spec)
+        await self._host_there()
         started, descriptors = await self.host.call_with_descriptors(command)
         streams = _exec_streams(spec, descriptors)
 
@@ -240,6 +258,8 @@ class OciDriver(Lifecycle):
             execution.ended(event.exit_code)
         else:
             self._early[event.exec] = event.exit_code
+            while len(self._early) > MOST_EARLY:
+                del self._early[next(iter(self._early))]
 
     async def attach(self, container: str) -> Streams:
         found = self.records.container(container)
@@ -280,7 +300,12 @@ class OciDriver(Lifecycle):
             raise InvalidArgument("configured logging driver does not support reading")
 
         async def open() -> list[int]:
-            _, descriptors = await self.host.call_with_descriptors(commands.OpenLog(id=container))
+            await self._host_there()
+            try:
+                _, descriptors = await self.host.call_with_descriptors(commands.OpenLog(id=container))
+            except Unavailable:  # it ended just now
+                await self._host_there()
+                _, descriptors = await self.host.call_with_descriptors(commands.OpenLog(id=container))
             return descriptors
 
         reader = Following(open, self._growth, self.clock, live=follow and found.alive)
@@ -343,6 +368,11 @@ class OciDriver(Lifecycle):
         await self._prepared(container)
         async for chunk in self.snapshots.export(container):
             yield chunk
+
+
+def _kernel(facts: commands.HostFacts) -> limits.Kernel:
+    cpus = os.sched_getaffinity(0)
+    return limits.Kernel(facts.cgroup_version, frozenset(facts.controllers), facts.swap_limit, cpus=len(cpus))
 
 
 def _volumes_of(spec: ContainerSpec) -> list[str]:
