@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from image_support import Shop, collected, make_image, needs_registry, pieces, registry, run, shop, tar_of
 
+from cloudstead.engine.errors import Unavailable
 from cloudstead.engine.images import collection
 from cloudstead.engine.images.api import ImageConfig, RootFs
 from cloudstead.kernel.clock import VirtualClock
@@ -212,6 +213,25 @@ def test_nothing_goes_from_under_a_pull(tmp_path: Path, monkeypatch: pytest.Monk
 
     with registry(tmp_path / "registry") as address:
         run(story(address))
+
+
+def test_without_an_engine_host_blobs_are_collected_all_the_same(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with shop(tmp_path / "a") as here:
+            image = await make_image(here.images, "app:1", {"a": b"1"})
+            stray = await here.images.content.put(b"stray")
+
+            async def nobody(*arguments: object) -> int:
+                raise Unavailable("the engine host has ended")
+
+            here.snapshots.list_snapshots = nobody  # type: ignore[assignment,method-assign]
+            here.snapshots.remove_snapshot = nobody  # type: ignore[method-assign]
+            age(here)
+            assert await here.images.sweep() == [f"removed blob {stray}, which nothing refers to"]
+            assert (await here.images.remove("app:1")).deleted == (image.id,)
+            assert here.blobs() == set()
+
+    run(story())
 
 
 def test_uploads_that_nobody_goes_on_with_are_dropped(tmp_path: Path) -> None:

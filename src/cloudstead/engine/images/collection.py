@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from cloudstead.engine.errors import Conflict, NotFound
+from cloudstead.engine.errors import Conflict, NotFound, Unavailable, Unsupported
 from cloudstead.engine.images import digests
 from cloudstead.engine.images.room import Room
 
@@ -57,7 +57,7 @@ async def sweep(room: Room, unneeded_since: dict[str, float], grace: float = GRA
         told.append(f"removed upload {key}, which nobody went on with")
     won = await room.content.empty_trash()
     async with room.removing:
-        chains = _old_chains(room, await room.snapshots.list_snapshots(), unneeded_since, grace)
+        chains = _old_chains(room, await _present(room), unneeded_since, grace)
         for chain in chains:
             bytes_won = await _remove_chain(room, chain) if chain not in needed(room) else None
             if bytes_won is not None:
@@ -65,6 +65,14 @@ async def sweep(room: Room, unneeded_since: dict[str, float], grace: float = GRA
                 told.append(f"removed the snapshot of {chain}, which nothing refers to")
                 won += bytes_won
     return won, told
+
+
+async def _present(room: Room) -> Iterable[str]:
+    """All chains; none where there is no engine host, which alone knows them: blobs are collected there too, for the registry's sake."""
+    try:
+        return await room.snapshots.list_snapshots()
+    except (Unsupported, Unavailable):
+        return ()
 
 
 def _old_chains(room: Room, chains: Iterable[str], unneeded_since: dict[str, float], grace: float) -> list[str]:
@@ -99,10 +107,10 @@ async def release(room: Room, candidates: Iterable[str], chains: Iterable[str] =
 
 
 async def _remove_chain(room: Room, chain: str) -> int | None:
-    """None when it stays: it is leased, or a container is mounted over it."""
+    """None when it stays: it is leased, a container is mounted over it, or the engine host is not there; then the sweep takes it some time."""
     if room.content.held(chain):
         return None
     try:
         return await room.snapshots.remove_snapshot(chain)
-    except (Conflict, NotFound):
+    except (Conflict, NotFound, Unsupported, Unavailable):
         return None
