@@ -145,7 +145,7 @@ async def running_engine(data: Path, *, store: Store | None = None, **settings: 
     With a `store` of the caller's it is a life among several: nothing is removed.
     """
     clock = SystemClock()
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
     mine = store or Store.open(data)
     engine = await open_engine(EngineSettings(data=data, **settings), mine, clock)
     try:

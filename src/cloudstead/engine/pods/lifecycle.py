@@ -176,11 +176,14 @@ class Lifecycle(PodLife):
             pid=0,
             exit_code=how.code,
             oom_killed=oom,
-            finished=how.finished or self.clock.time(),
+            finished=finished,
             error=how.error,
         )
         if first:
             self.records.tell("oom", container)
+        for number in container.delivering:  # the answer that it was sent comes after what it did
+            self.records.tell("kill", container, signal=str(number))
+        container.delivering.clear()
         self._log_complete(container)
         self.records.tell("die", container, exitCode=str(how.code))
         self.records.ended(container)
@@ -203,8 +206,14 @@ class Lifecycle(PodLife):
             self.records.tell("oom", container)
 
     async def _deliver(self, container: Container, number: int) -> None:
-        await self._signal(container, number)
-        self.records.tell("kill", container, signal=str(number))
+        container.delivering.append(number)
+        try:
+            await self._signal(container, number)
+            if number in container.delivering:
+                self.records.tell("kill", container, signal=str(number))
+        finally:
+            if number in container.delivering:
+                container.delivering.remove(number)
         if container.status.state == "paused" and number in (SIGKILL, number_of(container.spec.stop_signal)):
             await self._resume(container)  # what is frozen cannot die
 

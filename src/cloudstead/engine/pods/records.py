@@ -35,6 +35,7 @@ class Container:
         self.lock = asyncio.Lock()  # held while it is started, paused, changed or removed
         self.waiters: list[asyncio.Future[Exit]] = []
         self.early: tuple[int, Exit] | None = None  # the end of a process, told before the answer that it runs
+        self.delivering: list[int] = []  # signals that are being sent
         self.removed = False
 
     @property
