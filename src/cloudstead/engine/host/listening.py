@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cloudstead.engine.errors import InvalidArgument, Unavailable
 from cloudstead.engine.host.layout import Layout
-from cloudstead.engine.host.server import Host, alone, load_rooms, prepare
+from cloudstead.engine.host.server import Host, alone, forget, load_rooms, prepare
 
 log = logging.getLogger("cloudstead.engine.host")
 
@@ -29,8 +29,8 @@ log = logging.getLogger("cloudstead.engine.host")
 async def listen(layout: Layout, path: Path, user: str, *, runtime: str, options: dict[str, str]) -> None:
     """The whole life of such a host."""
     load_rooms()
-    prepare(layout)
     with await alone(layout):
+        prepare(layout)
         host = Host(layout, runtime=runtime, options=options)
         listener = Listener(host, path, find_user(user))
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -39,6 +39,7 @@ async def listen(layout: Layout, path: Path, user: str, *, runtime: str, options
             await listener.serve()
         finally:
             host.close()
+            forget(layout)
 
 
 def find_user(user: str) -> pwd.struct_passwd:

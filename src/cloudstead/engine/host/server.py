@@ -180,8 +180,8 @@ class Tagged(msgspec.Struct):
 async def serve(layout: Layout, sock: socket.socket, *, runtime: str, options: dict[str, str]) -> None:
     """The whole life of a host that a daemon started."""
     load_rooms()
-    prepare(layout)
     with await alone(layout):
+        prepare(layout)
         host = Host(layout, runtime=runtime, options=options)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, host.end)
@@ -189,6 +189,7 @@ async def serve(layout: Layout, sock: socket.socket, *, runtime: str, options: d
             await host.serve(sock)
         finally:
             host.close()
+            forget(layout)
 
 
 def load_rooms() -> None:
@@ -203,30 +204,45 @@ async def alone(layout: Layout) -> IO[bytes]:
     Raises:
         Unavailable: one is, and does not go.
     """
-    lock = open(layout.run / "lock", "ab")  # noqa: SIM115, ASYNC230
     deadline = time.monotonic() + OTHER_ENDS_WITHIN
+    path = layout.run / "lock"
     while True:
+        _make_run(layout)
+        lock = open(path, "ab")  # noqa: SIM115, ASYNC230
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:  # else the one before us has taken the folder away
+                return lock
+        except (BlockingIOError, FileNotFoundError):
             if time.monotonic() > deadline:
                 lock.close()
                 raise Unavailable(f"another engine host serves {layout.data}") from None
-            await asyncio.sleep(0.01)
-        else:
-            return lock
+        lock.close()
+        await asyncio.sleep(0.01)
+
+
+def _make_run(layout: Layout) -> None:
+    layout.run.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    os.chmod(layout.run.parent, 0o711)  # whatever the umask is: a socket may be in there
+    layout.run.mkdir(mode=0o700, exist_ok=True)
+
+
+def forget(layout: Layout) -> None:
+    """Take the folder below /run away, when nothing is in it that lives on. The caller is `alone`."""
+    with contextlib.suppress(OSError):
+        for folder in (layout.netns, layout.runtime, layout.sockets):
+            folder.rmdir()
+        (layout.run / "lock").unlink()
+        layout.run.rmdir()
 
 
 def prepare(layout: Layout) -> None:
     """The folders, each for root alone."""
-    layout.run.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    os.chmod(layout.run.parent, 0o711)  # whatever the umask is: a socket may be in there
     for folder in (
         layout.engine,
         layout.snapshots,
         layout.containers,
         layout.volumes,
-        layout.run,
         layout.netns,
         layout.runtime,
         layout.sockets,
