@@ -79,7 +79,12 @@ class RowNetworks:
 
     def __init__(self) -> None:
         self.specs: dict[str, NetworkSpec] = {}
+        self.zones: list[Any] = []
         self.last = 16
+
+    def add_zone(self, zone: Any) -> Any:
+        self.zones.append(zone)
+        return lambda: self.zones.remove(zone)
 
     async def create(self, spec: NetworkSpec) -> None:
         if any(other.subnets == spec.subnets for other in self.specs.values()):

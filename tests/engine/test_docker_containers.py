@@ -20,6 +20,7 @@ from cloudstead.engine.dockerapi.sizes import size_of
 from cloudstead.engine.dockerapi.status import human_duration
 from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.images.api import ExecConfig
+from cloudstead.engine.network.api import Asker
 from docker_stage import Connection, Stage, staged
 
 ENDLESS = ("sleep", "1000")
@@ -247,6 +248,45 @@ async def test_renaming(stage: Stage) -> None:
     assert "same name" in await stage.message("POST", "/containers/new/rename", 400, name="new")
     assert "empty" in await stage.message("POST", "/containers/new/rename", 400)
     await stage.create("true", name="old")
+
+
+@staged_test
+async def test_a_renamed_container_is_found_by_its_new_name_by_those_who_share_a_network(stage: Stage) -> None:
+    for network in ("mine", "other"):
+        await stage.post("/networks/create", {"Name": network}, 201)
+    inside = {"HostConfig": {"NetworkMode": "mine"}}
+    asking = await stage.run(*ENDLESS, **inside)
+    elsewhere = await stage.run(*ENDLESS, HostConfig={"NetworkMode": "other"})
+    id = await stage.run(*ENDLESS, name="old", **inside)
+    (zone,) = stage.networks.zones
+    await stage.post("/containers/old/rename", name="new")
+    await stage.run(*ENDLESS, name="old", **inside)
+    address = (await stage.get(f"/containers/{id}/json"))["NetworkSettings"]["Networks"]["mine"]["IPAddress"]
+
+    def ask(name: str, pod: str, kind: str = "A") -> list[str] | None:
+        records = zone(name, kind, Asker("", "", pod))
+        return None if records is None else [record.value for record in records]
+
+    assert ask("new", asking) == [address]
+    assert ask("new", asking, "AAAA") == []
+    assert ask("old", asking) not in (None, [address])
+    assert ask("new", elsewhere) is None
+    assert ask("nobody", asking) is None
+    assert ask("new", "a-build") is None
+
+
+@staged_test
+async def test_a_restart_that_is_waited_for_ends_with_its_policy(stage: Stage) -> None:
+    id = await stage.run("false", HostConfig={"RestartPolicy": {"Name": "always"}})
+    await stage.post(f"/containers/{id}/update", {"RestartPolicy": {"Name": "no"}}, 200)
+    assert await state(stage, id) == "exited"
+
+
+@staged_test
+async def test_where_no_container_can_run_making_one_says_why(stage: Stage) -> None:
+    stage.engine.why_not = "containers need root's rights"
+    assert await stage.create("true", expect=501) == "containers need root's rights"
+    assert (await stage.get("/info"))["Warnings"] == ["containers need root's rights"]
 
 
 @staged_test

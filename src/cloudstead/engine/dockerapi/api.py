@@ -33,6 +33,7 @@ MODULES = (
     "system",
     "networks",  # before containers: theirs must be there when containers are started anew
     "connections",
+    "naming",
     "volumes",
     "images",
     "transfers",

@@ -49,6 +49,8 @@ def platform(text: str) -> Platform | None:
 async def create(api: DockerApi, wanted: CreateRequest, name: str = "", on: Platform | None = None) -> DockerContainer:
     """Make a container. Nothing is waited for but the store."""
     containers, engine = api.part(Containers), api.engine
+    if engine.why_not:
+        raise Unsupported(engine.why_not)
     name = containers.check_name(name) if name else random_name(lambda each: containers.by_name(each) is not None)
     image = _image(api, wanted, on)
     config = merge(wanted, image.config.config)
@@ -160,8 +162,10 @@ async def update_container(api: DockerApi, request: DockerRequest) -> HttpRespon
     found = limits.resources(host)
     if found != limits.resources(row.host_config):
         await api.engine.pods.update(row.id, found)
-    containers.change(row.id, host_config=host)
+    changed = containers.change(row.id, host_config=host)
     await api.engine.store.settled()
+    if changed is not None and host.restart_policy != row.host_config.restart_policy:
+        api.part(Life).policy_changed(changed)
     return json_answer({"Warnings": []})
 
 

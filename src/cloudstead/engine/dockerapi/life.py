@@ -166,6 +166,11 @@ class Life:
             self._gave_up(row.id)
         return waited
 
+    def policy_changed(self, row: DockerContainer) -> None:
+        """One that waits for its restart may have nothing to wait for any more."""
+        if row.id in self._containers.restarting and not self._restarts.wanted(row, self._containers.status(row).exit_code):
+            self.cancel_restart(row)
+
     # by hand
 
     async def start_container(self, row: DockerContainer) -> None:
