@@ -100,13 +100,17 @@ class Ground:
         record = msgspec.json.decode((self.layout.snapshots / "chains" / chain.removeprefix("sha256:")).read_bytes())
         return self.layout.snapshots / str(record["folder"])
 
+    def records(self) -> dict[str, dict[str, object]]:
+        """By chain id. Names with a dot are being written."""
+        paths = [path for path in (self.layout.snapshots / "chains").iterdir() if "." not in path.name]
+        return {record["chain_id"]: record for record in (msgspec.json.decode(path.read_bytes()) for path in paths)}
+
     def unpacked(self, data: bytes, *, parent: str = "") -> Path:
         return self.folder(self.unpack(data, parent=parent).chain_id)
 
     def look(self) -> None:
         """Nothing half-made, no child, no mount, no descriptor too many; and outside all is as it was."""
-        records = [msgspec.json.decode(path.read_bytes()) for path in (self.layout.snapshots / "chains").iterdir()]
-        wanted = {"chains", "empty", "confined"} | {record["folder"] for record in records}
+        wanted = {"chains", "empty", "confined"} | {str(record["folder"]) for record in self.records().values()}
         wanted |= {name + "-" for name in wanted}
         assert set(os.listdir(self.layout.snapshots)) <= wanted
         assert os.listdir(self.layout.snapshots / "empty") == os.listdir(self.layout.snapshots / "confined") == []

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from snapshot_support import (
     Ground,
@@ -368,15 +367,10 @@ def test_a_mount_for_a_call_that_a_crash_cut_off_is_taken_away(own: Ground) -> N
     assert own.mounts() == []
 
 
-def records(ground: Ground) -> dict[str, dict[str, object]]:
-    found = (msgspec.json.decode(path.read_bytes()) for path in (ground.layout.snapshots / "chains").iterdir())
-    return {record["chain_id"]: record for record in found}
-
-
 def test_what_was_not_on_the_disk_when_the_machine_went_down_is_not_believed(own: Ground) -> None:
     low = own.unpack(tar(member("low", b"l")))
     high = own.unpack(tar(member("high", b"h")), parent=low.chain_id)
-    assert all(record["boot"] for record in records(own).values())
+    assert all(record["boot"] for record in own.records().values())
     own.run(own.host.close())
     path = own.layout.snapshots / "chains" / low.chain_id.removeprefix("sha256:")
     path.write_text(path.read_text().replace('"boot":"', '"boot":"another-'))
@@ -389,8 +383,8 @@ def test_what_was_not_on_the_disk_when_the_machine_went_down_is_not_believed(own
 
 def test_what_is_on_the_disk_is_marked_so(own: Ground) -> None:
     own.unpack(tar(member("a", b"a")))
-    own.run(until(lambda: not any(record.get("boot") for record in records(own).values())))
-    assert len(records(own)) == 1
+    own.run(until(lambda: not any(record.get("boot") for record in own.records().values())))
+    assert len(own.records()) == 1
 
 
 def test_layers_are_unpacked_by_a_host_that_knows_nothing_of_the_daemons_folders(ground: Ground) -> None:

@@ -212,6 +212,15 @@ def test_a_whiteout_hides_only_what_lies_below(ground: Ground, order: int) -> No
     ground.run(ground.snapshots.remove(f"hides{order}"))
 
 
+def test_a_whiteout_gives_way_to_a_folder_that_no_member_names(ground: Ground) -> None:
+    base = ground.unpack(tar(folder("w"), member("w/old", b"o")))
+    for members in ([member(".wh.w"), member("w/sub/new", b"n")], [member("w/sub/new", b"n"), member(".wh.w")]):
+        top = ground.unpack(tar(*members), parent=base.chain_id)
+        where = Path(ground.run(ground.snapshots.mount("gives-way", (base.chain_id, top.chain_id), skeleton=False)))
+        assert tree(where) == {"w": "drwxr-xr-x 0:0", "w/sub": "drwxr-xr-x 0:0", "w/sub/new": "-rw-r--r-- 0:0 n"}
+        ground.run(ground.snapshots.remove("gives-way"))
+
+
 def test_a_layer_may_be_empty(ground: Ground) -> None:
     assert ground.unpack(tar()).entries == 0
     assert ground.unpack(b"").size == 0

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Callable
 
 from cloudstead.engine.errors import InvalidArgument, NotPermitted
 from cloudstead.engine.snapshots import linux
@@ -51,6 +52,8 @@ class Tree:
         lower: of what will lie under it, to look attributes of folders up; -1: nothing.
     """
 
+    unhide: Callable[[bytes], None] | None = None  # told when a folder takes a whiteout's place; without it that is refused
+
     def __init__(self, root: int, lower: int = -1) -> None:
         self.root = root
         self.lower = lower
@@ -79,23 +82,28 @@ class Tree:
         try:
             return linux.folder_in_root(self.root, path)
         except OSError as error:
-            if error.errno != errno.ENOENT:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise explained(error, path) from None
         parent, _, leaf = path.rpartition(b"/")
         above = self.folder(parent, mtime_ns)
         try:
             os.mkdir(leaf, 0o755, dir_fd=above)
         except FileExistsError:
-            return self._through_link(path, above, leaf, mtime_ns, links)
+            found = os.stat(leaf, dir_fd=above, follow_symlinks=False)
+            if not is_whiteout(found) or self.unhide is None:
+                return self._through_link(path, found, mtime_ns, links)
+            os.unlink(leaf, dir_fd=above)
+            os.mkdir(leaf, 0o755, dir_fd=above)
+            self.unhide(path)
         fd = linux.plain_folder(above, leaf)
         self._imply(fd, path, mtime_ns)
         return fd
 
-    def _through_link(self, path: bytes, above: int, leaf: bytes, mtime_ns: int, links: int) -> int:
+    def _through_link(self, path: bytes, found: os.stat_result, mtime_ns: int, links: int) -> int:
         """A link that leads nowhere yet: make where it leads, inside."""
         if links >= MOST_LINKS:
             raise InvalidArgument(f"too many links on the way to {shown(path)}")
-        if not stat.S_ISLNK(os.stat(leaf, dir_fd=above, follow_symlinks=False).st_mode):
+        if not stat.S_ISLNK(found.st_mode):
             raise InvalidArgument(f"{shown(path)} is no folder, but something is to be put into it")
         resolved = resolve(self.root, path)
         if links >= MOST_LINKS or not resolved or resolved == path:
@@ -165,6 +173,11 @@ def _link_at(root: int, path: bytes) -> bytes | None:
         return os.readlink(b"", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
     finally:
         os.close(fd)
+
+
+def is_whiteout(found: os.stat_result) -> bool:
+    """overlayfs' mark of what is removed."""
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
 def explained(error: OSError, path: bytes) -> Exception:

@@ -20,7 +20,7 @@ from cloudstead.engine.errors import InvalidArgument, NoSpace, NotPermitted
 from cloudstead.engine.snapshots import linux
 from cloudstead.engine.snapshots.host_source import Limits, Source
 from cloudstead.engine.snapshots.host_tar import BLOCK_DEVICE, CHARACTER, FIFO, FILE, FOLDER, LINK, SYMLINK, Entry, TarReader
-from cloudstead.engine.snapshots.host_tree import Tree, clean, explained, shown
+from cloudstead.engine.snapshots.host_tree import Tree, clean, explained, is_whiteout, shown
 
 HIDDEN, OPAQUE = b".wh.", b".wh..wh..opq"
 OF_AUFS = (b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk")  # its own files, in layers of old
@@ -59,6 +59,8 @@ class Unpacker:
         self._later: dict[tuple[bytes, str], bytes] = {}
         self._size = self._entries = self._looked = 0
         self._reserve = self._wanted_reserve()
+        if rules.layer:
+            tree.unhide = self._make_opaque
         self._makers: dict[bytes, Callable[[Entry, bytes, int, bytes], None]] = {
             FILE: self._file,
             FOLDER: self._folder,
@@ -140,7 +142,7 @@ class Unpacker:
                     raise InvalidArgument(f"cannot overwrite non-directory {shown(path)} with directory") from None
                 folder = self._replace(path, folder, leaf)
                 os.mkdir(leaf, entry.mode & 0o777, dir_fd=folder)
-                if self._rules.layer and _is_whiteout(found):
+                if self._rules.layer and is_whiteout(found):
                     self._make_opaque(path)
         fd = linux.plain_folder(folder, leaf)
         try:
@@ -230,7 +232,7 @@ class Unpacker:
                 os.close(fd)
             if stat.S_ISDIR(found.st_mode):
                 raise NotPermitted(f"{shown(entry.name)} is a hard link to a folder")
-            if not (self._rules.layer and _is_whiteout(found)):
+            if not (self._rules.layer and is_whiteout(found)):
                 return
             raise InvalidArgument(f"{shown(entry.name)} is a link to {shown(target)}, which this layer removes")
         if self._tree.lower < 0:
@@ -366,7 +368,3 @@ def copy_up(tree: Tree, path: bytes, folder: int, leaf: bytes) -> int:
     finally:
         os.close(source)
     return found.st_size
-
-
-def _is_whiteout(found: os.stat_result) -> bool:
-    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
