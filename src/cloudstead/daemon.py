@@ -116,7 +116,7 @@ class Cloudstead:
                 enabled=settings.engine != "off",
                 runtime=settings.runtime,
                 host_socket=settings.engine_host,
-                options={"registries": ",".join(settings.registries)} if settings.registries else {},
+                registries=settings.registries,
             ),
             store,
             self._clock,

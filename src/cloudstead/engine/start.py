@@ -38,7 +38,8 @@ class EngineSettings:
     enabled: bool = True
     runtime: str = "runc"  # the OCI runtime of containers that name none
     host_socket: Path | None = None  # a host that root started by itself; None: a child of ours
-    options: dict[str, str] = field(default_factory=dict)
+    registries: tuple[str, ...] = ()  # that are spoken to without TLS
+    options: dict[str, str] = field(default_factory=dict)  # of the host
 
 
 class EngineRoom:
@@ -119,7 +120,8 @@ class EngineRoom:
     async def _sweep_again(self, engine: Engine) -> None:
         while True:
             if not engine.why_not:
-                await sweep(engine.pods, engine.networks, engine.volumes, self._builder, engine.snapshots, engine.images)
+                await sweep(engine.pods, engine.networks, engine.volumes, self._builder, engine.snapshots)
+            await sweep(engine.images)
             await self.clock.sleep(SWEEP_SECONDS)
 
 
@@ -135,7 +137,7 @@ async def open_engine(settings: EngineSettings, store: Store, clock: Clock) -> E
     host = HostClient(Layout(settings.data), runtime=settings.runtime, options=settings.options)
     why_not = await _start_host(host, settings)
     snapshots = LocalSnapshots(host)
-    images = LocalImages(settings.data, store, clock, snapshots)
+    images = LocalImages(settings.data, store, clock, snapshots, insecure_registries=settings.registries)
     networks = LocalNetworks(store, clock, host)
     volumes = Volumes(store, clock, host)
     pods = OciDriver(store, clock, host, networks, volumes, snapshots)

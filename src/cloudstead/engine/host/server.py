@@ -230,8 +230,9 @@ def _make_run(layout: Layout) -> None:
 def forget(layout: Layout) -> None:
     """Take the folder below /run away, when nothing is in it that lives on. The caller is `alone`."""
     with contextlib.suppress(OSError):
-        for folder in (layout.netns, layout.runtime, layout.sockets):
-            folder.rmdir()
+        for folder in layout.run.iterdir():
+            if folder.is_dir():
+                folder.rmdir()
         (layout.run / "lock").unlink()
         layout.run.rmdir()
 

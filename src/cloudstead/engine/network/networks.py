@@ -12,18 +12,18 @@ docs/decisions/0009-routed-networks.md says why it is made so.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from cloudstead.engine.errors import Conflict, InvalidArgument
+from cloudstead.engine.errors import Conflict, InvalidArgument, Unavailable
 from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.network import addresses, commands, specs
-from cloudstead.engine.network.api import NetworkSpec, SecurityGroup
+from cloudstead.engine.network.api import NetworkSpec, SecurityGroup, Zone
 from cloudstead.engine.network.attaching import Attaching
 from cloudstead.engine.network.dns_forwarding import Forwarder
-from cloudstead.engine.network.names import Zone
 from cloudstead.engine.network.records import Records, overlap
 from cloudstead.engine.network.routers import Routers
 from cloudstead.engine.pods.api import AttachedInterface, PodNetwork, PortMapping
@@ -59,9 +59,12 @@ class LocalNetworks:
         await self._pods.restore_relays()
 
     async def stop(self) -> None:
-        """Networks and pods go on; names do not resolve while nobody answers."""
+        """Networks and pods go on; names do not resolve while nobody answers. Where there are no pods, nothing stays on the host."""
         self._pods.close()
         await self._routers.close()
+        if not self._host.why_not and not any(self._records.pods()):
+            with contextlib.suppress(Unavailable):
+                await self._host.call(commands.SweepNetworks(slots=(), pods=()))
 
     async def sweep(self) -> list[str]:
         if self._store.failures != self._failures:  # transactions were undone: what follows from rows may follow from rows that are not
@@ -168,5 +171,4 @@ class LocalNetworks:
         return await self._routers.dial(network, address, port)
 
     def add_zone(self, zone: Zone) -> Callable[[], None]:
-        """A further source of names for pods; see `names.Zone`. Until the returned function is called."""
         return self._routers.names.add_zone(zone)
