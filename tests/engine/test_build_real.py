@@ -117,14 +117,14 @@ def test_environment_arguments_user_and_folder_reach_the_command(real: Any) -> N
             ARG b
             ENV c=3 a2=$a
             USER nobody
-            WORKDIR /work/deep
+            WORKDIR /made/deep
             RUN echo "$a $b $c $a2 $(id -u) $(pwd)" > out
             """,
             build_args={"b": "2"},
         )
         files = await b.files(image)
-        assert said(files["/work/deep/out"]) == "1 2 3 1 65534 /work/deep\n"
-        assert files["/work/deep"].uid == 65534
+        assert said(files["/made/deep/out"]) == "1 2 3 1 65534 /made/deep\n"
+        assert files["/made/deep"].uid == 65534
         env = image.config.config.env or ()
         assert "c=3" in env
         assert not any(variable.startswith(("a=", "b=")) for variable in env)
@@ -393,6 +393,8 @@ def test_a_secret_that_is_required_must_be_there(real: Any) -> None:
         await b.build("FROM busybox\nRUN --mount=type=secret,id=none test ! -e /run/secrets/none")
         with pytest.raises(InvalidArgument, match="secret none: not found"):
             await b.build("FROM busybox\nRUN --mount=type=secret,id=none,required true")
+        with pytest.raises(InvalidArgument, match="no text"):
+            await b.build("FROM busybox\nRUN --mount=type=secret,id=s,env=S true", secrets={"s": b"\xff"})
 
     real(scenario)
 
@@ -472,6 +474,7 @@ def test_limits_hold_for_commands(real: Any) -> None:
                 "FROM busybox\nRUN head -c 200000000 /dev/zero | tail -c 190000000 > /dev/null", resources=Resources(memory=32 << 20)
             )
         assert caught.value.exit_code in (137, 1)
+        assert "took more memory" in b.text
 
     real(scenario)
 
@@ -603,7 +606,7 @@ def test_a_build_that_is_cancelled_leaves_nothing(real: Any) -> None:
         before = set(await b.engine.snapshots.list_writables())
         task = asyncio.ensure_future(b.build("FROM busybox\nRUN --mount=type=cache,target=/c echo begun; sleep 100"))
         async with asyncio.timeout(20):
-            while "begun" not in b.text:  # noqa: ASYNC110
+            while Output("begun\n") not in b.events:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert b.engine.pods.list_pods("build")
         task.cancel()
@@ -612,6 +615,29 @@ def test_a_build_that_is_cancelled_leaves_nothing(real: Any) -> None:
         assert b.engine.pods.list_pods("build") == []
         after = set(await b.engine.snapshots.list_writables()) - before
         assert all(key.startswith("build-cache-") for key in after)
+
+    real(scenario)
+
+
+def test_at_whatever_moment_a_build_is_cancelled_nothing_of_it_stays(real: Any) -> None:
+    async def scenario(b: Builds) -> None:
+        dockerfile = """
+            FROM busybox AS made
+            COPY f /f
+            RUN --mount=type=bind,target=/ctx sleep 0.05; cat /ctx/f > /g
+            FROM busybox
+            COPY --from=made /g /h
+            RUN sleep 5
+            """
+        before = set(await b.engine.snapshots.list_writables())
+        for moment in range(14):
+            task = asyncio.ensure_future(b.build(dockerfile, {"f": "x"}, no_cache=True))
+            await asyncio.sleep(moment * 0.025)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert b.engine.pods.list_pods("build") == []
+            assert set(await b.engine.snapshots.list_writables()) <= before
 
     real(scenario)
 
@@ -664,6 +690,12 @@ def test_what_is_refused_is_refused_with_a_sentence(real: Any) -> None:
             await b.build("FROM busybox", dockerfile="nothing")
         with pytest.raises(InvalidArgument, match=r"file not found in build context or excluded by \.dockerignore: stat none"):
             await b.build("FROM busybox\nCOPY none /")
+        with pytest.raises(InvalidArgument, match="cannot copy to non-directory: /etc/passwd"):
+            await b.build("FROM busybox\nCOPY f /etc/passwd/", {"f": ""})
+        with pytest.raises(InvalidArgument, match="it is a file"):
+            await b.build("FROM busybox\nWORKDIR /etc/passwd")
+        with pytest.raises(InvalidArgument, match="can't find user nosuch"):
+            await b.build("FROM busybox\nCOPY --chown=nosuch f /", {"f": ""})
         with pytest.raises(InvalidArgument, match="invalid reference format"):
             await b.build("FROM busybox", tags=("A B",))
 

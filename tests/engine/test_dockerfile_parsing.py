@@ -112,6 +112,7 @@ def test_a_heredoc_must_end() -> None:
         ('FROM a\nVOLUME [""]', "VOLUME specified can not be an empty string"),
         ("FROM a\nRUN --network=bridge x", 'invalid network mode "bridge"'),
         ("FROM a\nRUN --mount=from=$x,target=/y z", "'from' doesn't support variable expansion"),
+        ("FROM a\nENV x=\0", "it is no text"),
         ("FROM a\nCMD [1]", "arrays must be comprised of strings only"),
     ],
 )

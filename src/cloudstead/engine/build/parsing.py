@@ -23,6 +23,8 @@ def parse(text: str) -> the.Dockerfile:
         InvalidArgument: "dockerfile parse error on line 3: …"
         Unsupported: something that this builder does not do.
     """
+    if "\0" in text:
+        raise InvalidArgument("the Dockerfile has a NUL character: it is no text")
     source = read(text)
     args: list[the.Arg] = []
     stages: list[tuple[the.From, list[the.Command]]] = []

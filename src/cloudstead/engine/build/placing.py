@@ -35,7 +35,7 @@ class Destination(msgspec.Struct, frozen=True):
     is_file: bool = False
 
 
-async def look_up(snapshots: Snapshots, key: str, path: str) -> Destination:
+async def look_up(snapshots: Snapshots, key: str, path: str, *, verb: str = "copy to") -> Destination:
     """Where a path leads in a root file system.
 
     Raises:
@@ -54,7 +54,7 @@ async def look_up(snapshots: Snapshots, key: str, path: str) -> Destination:
         elif stat.S_ISDIR(found.mode):
             return Destination(path, tuple(missing), not missing)
         elif missing:
-            raise InvalidArgument(f"cannot copy to non-directory: {path}")
+            raise InvalidArgument(f"cannot {verb} non-directory: {path}")
         else:
             return Destination(posixpath.dirname(path), (posixpath.basename(path),), is_file=True)
     raise InvalidArgument(f"{path}: too many levels of symbolic links")

@@ -146,7 +146,10 @@ def _secret(step: Step, mount: RunMount, prepared: Prepared) -> bool:
             raise InvalidArgument(f"secret {mount.id}: not found")
         return False
     if mount.env is not None:
-        prepared.env[mount.env] = content.decode(errors="surrogateescape")
+        try:
+            prepared.env[mount.env] = content.decode()
+        except UnicodeDecodeError:
+            raise InvalidArgument(f"secret {mount.id}: no text, so it cannot be an environment variable") from None
     return True
 
 

@@ -138,6 +138,8 @@ class _Running:
         finally:
             await streams.close()
         if ended.code:
+            if ended.oom_killed:
+                await self.step.channel.say("The command was killed: it took more memory than the build may.\n", error=True)
             raise StepFailed(f"The command '{' '.join(self.args)}' returned a non-zero code: {ended.code}", ended.code)
 
     def _spec(self, mounts: list[Mount]) -> ContainerSpec:

@@ -11,6 +11,7 @@ from cloudstead.engine.build.placing import FOLDER_MODE, look_up
 from cloudstead.engine.build.spool import once
 from cloudstead.engine.build.states import State
 from cloudstead.engine.build.steps import Step
+from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.snapshots.api import Unpacked
 
 
@@ -28,9 +29,11 @@ async def run(step: Step, command: Workdir) -> State:
 async def _make(step: Step, path: str, user: str) -> Unpacked | None:
     async with step.build.writable(step.state.chains) as key:
         snapshots = step.build.engine.snapshots
-        place = await look_up(snapshots, key, path)
+        place = await look_up(snapshots, key, path, verb="make a folder in")
         if place.is_folder:
             return None
+        if place.is_file:
+            raise InvalidArgument(f"cannot make the folder {path}: it is a file")
         uid, gid = await owner_of(snapshots, key, user) if user else (0, 0)
         now = int(step.build.engine.clock.time())
         names = ["/".join(place.missing[: n + 1]) for n in range(len(place.missing))]
