@@ -69,7 +69,7 @@ class Ground:
             self.run(self.snapshots.remove(key))
         self.run(self.host.close())
         self.runner.close()
-        shutil.rmtree(self.layout.run)
+        shutil.rmtree(self.layout.run, ignore_errors=True)  # the host takes it away itself when nothing runs
 
     # layers
 
