@@ -106,9 +106,9 @@ class Machine:
             await self.host.close()
             for fd in (self.host_ns, self.outside_ns):
                 os.close(fd)
-            for file in self.layout.netns.iterdir():
+            for file in self.layout.netns.glob("*"):
                 host_namespaces.unbind(file)
-            shutil.rmtree(self.layout.run)
+            shutil.rmtree(self.layout.run, ignore_errors=True)
         assert left == []
 
     def leftovers(self) -> list[str]:

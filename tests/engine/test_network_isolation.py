@@ -191,6 +191,22 @@ def test_metadata_cannot_be_spoofed(tmp_path: Path) -> None:
     tell(tmp_path, story)
 
 
+def test_the_metadata_of_the_machine_itself_is_not_for_pods(tmp_path: Path) -> None:
+    """On a virtual machine of a cloud it is at the address at which ours would be, and hands out the machine's credentials."""
+
+    async def story(machine: Machine) -> None:
+        netlink = machine.netlink("host")
+        netlink.do(host_netlink.add_address(netlink.index("lan"), "169.254.169.254", 32))
+        netlink.close()
+        await machine.serve("host", 80, "169.254.169.254")
+        await machine.network("net")
+        await machine.pod("pod")
+        assert (await machine.ask("host", "169.254.169.254", 80)).startswith("host")
+        assert await machine.ask("pod", "169.254.169.254", 80) == "unreachable"
+
+    tell(tmp_path, story)
+
+
 def test_there_is_no_ipv6_to_get_around_by(tmp_path: Path) -> None:
     async def story(machine: Machine) -> None:
         await machine.network("net")

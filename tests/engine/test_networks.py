@@ -359,6 +359,24 @@ def test_strays_are_swept_and_what_rows_own_stays(tmp_path: Path) -> None:
     tell(tmp_path, story)
 
 
+def test_a_pod_that_is_gone_is_cut_off_although_something_holds_its_namespace(tmp_path: Path) -> None:
+    async def story(machine: Machine) -> None:
+        await machine.network("net")
+        ip = await machine.pod("held")
+        await machine.pod("other")
+        with machine.socket("held", socket.SOCK_DGRAM) as sock:
+            await machine.networks.detach("held")
+            assert await machine.ask("other", ip, 80) == "unreachable"
+            sock.sendto(b"hello", ("10.20.0.1", 53))
+            assert await machine.networks.sweep() == []
+            assert await machine.networks.sweep() == ["removed 1 links of pods that are gone, whose namespaces something still holds"]
+            assert await machine.networks.sweep() == []
+            with pytest.raises(OSError, match="unreachable"):
+                sock.sendto(b"hello", ("10.20.0.1", 53))
+
+    tell(tmp_path, story)
+
+
 def test_a_host_that_is_gone_is_told_everything_when_it_is_back(tmp_path: Path) -> None:
     async def story(machine: Machine) -> None:
         await machine.network("net")

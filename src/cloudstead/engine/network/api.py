@@ -7,10 +7,12 @@ in one place, and VPCs with the same addresses never meet. An uplink veth with a
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from cloudstead.engine.network.dns_messages import Record
 from cloudstead.engine.pods.api import AttachedInterface, PodNetwork, PortMapping
 
 
@@ -52,6 +54,19 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     names: bool = True  # pods find one another by name
     dns_domain: str = ""  # appended to bare names too
+
+
+class Asker(NamedTuple):
+    """Who asks for a name. `pod` is empty for an address that no pod has."""
+
+    network: str
+    ip: str
+    pod: str
+
+
+Zone: TypeAlias = Callable[[str, str, Asker], list[Record] | None]
+"""Given a name (lower case, no last dot), a kind ("A", or a number as text) and who asks: None when it knows nothing of such names, otherwise the
+records of that kind (none: the name exists, but has none of them). Raises KeyError when the name is its own, and does not exist. Must be quick."""
 
 
 class Networks(Protocol):
@@ -107,6 +122,13 @@ class Networks(Protocol):
     async def listen(self, network: str, address: str, port: int, kind: Literal["tcp", "udp"] = "tcp") -> int:
         """A listening (bound, for udp) socket inside a network's router, as a descriptor: at a gateway or a link-local address such as
         169.254.169.254. Whoever connects is told apart by its address, which cannot be forged."""
+
+    async def stop_listening(self, network: str, address: str, port: int, kind: Literal["tcp", "udp"] = "tcp") -> None:
+        """The socket has been closed: at a gateway the host's own services answer on that port again."""
+
+    def add_zone(self, zone: Zone) -> Callable[[], None]:
+        """A further source of names for pods, asked before anything is forwarded, until the returned function is called."""
+        ...
 
     async def dial(self, network: str, address: str, port: int) -> int:
         """A connected stream socket from the router to a pod, as a descriptor: for load balancers and the like."""

@@ -120,8 +120,10 @@ class HostCidrs(Command[tuple[str, ...]], frozen=True, kw_only=True):
     answers: ClassVar[object] = tuple[str, ...]
 
 
-class ConfigureNetwork(Command[None], frozen=True, kw_only=True):
-    """Make a network, or bring it to this. Members that have no namespace are left alone."""
+class ConfigureNetwork(Command[tuple[str, ...]], frozen=True, kw_only=True):
+    """Make a network, or bring it to this. Members that have no namespace are left alone. Answers what the user should know."""
+
+    answers: ClassVar[object] = tuple[str, ...]
 
     network: NetworkSetup
 

@@ -39,12 +39,13 @@ async def host_cidrs(host: Host, command: commands.HostCidrs, descriptors: list[
 
 
 @handles(commands.ConfigureNetwork)
-async def configure_network(host: Host, command: commands.ConfigureNetwork, descriptors: list[int]) -> None:
+async def configure_network(host: Host, command: commands.ConfigureNetwork, descriptors: list[int]) -> tuple[str, ...]:
     part = fabric(host)
     first = not part.routers
-    part.configure(command.network)
+    said = part.configure(command.network)
     if first:
-        await _firewall(host, part)
+        said += await _firewall(host, part)
+    return tuple(said)
 
 
 @handles(commands.FilterNetwork)

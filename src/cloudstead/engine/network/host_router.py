@@ -76,6 +76,7 @@ class Router:
         self.links: dict[tuple[str, str], int] = {}  # by pod and interface
         self.inner_ports: set[tuple[str, int]] = set()
         self._addresses: set[str] = set()  # of the loopback
+        self._nameless: set[int] = set()  # links seen at the last sweep
         with host_namespaces.inside(namespace):
             self.netlink = Netlink()
             self.nftables = Nftables()
@@ -107,11 +108,13 @@ class Router:
         if setup.mtu != self.setup.mtu:
             self.drain()
         self.setup = setup
-        subnets = {subnet.cidr for subnet in setup.subnets}
-        stale = [r for r in self.netlink.routes() if r.kind == UNREACHABLE and r.cidr not in subnets]
+        # Addresses that nobody has are nowhere: neither those of the network, nor link-local ones. A cloud machine's own metadata, with its
+        # credentials, is at the same 169.254.169.254 as ours.
+        nowhere = {subnet.cidr for subnet in setup.subnets} | {"169.254.0.0/16"}
+        stale = [r for r in self.netlink.routes() if r.kind == UNREACHABLE and r.cidr not in nowhere]
         self._set_addresses({subnet.gateway for subnet in setup.subnets} | {one.ip for one in setup.listening})
         self.netlink.do(
-            *(add_route(cidr, kind=UNREACHABLE) for cidr in sorted(subnets)),
+            *(add_route(cidr, kind=UNREACHABLE) for cidr in sorted(nowhere)),
             *(delete_route(route.cidr, kind=UNREACHABLE) for route in stale),
             add_route("0.0.0.0/0", self.netlink.index(UPLINK), via=self.uplink.host),
         )
@@ -221,6 +224,15 @@ class Router:
             self.netlink.do(delete_link(self.links.pop((pod, name))))
             said.append(f"removed the interface {name} of pod {pod}, which is in no network")
         return said
+
+    def remove_nameless(self) -> list[str]:
+        """Links that were nobody's the last time already: what holds the namespace of a pod that is gone is a process that should be gone too."""
+        ready = {one.outer for one in self.ready}
+        there = {link.index for link in self.netlink.links() if link.name.startswith("v") and not link.alias} - ready
+        stray, self._nameless = there & self._nameless, there
+        if stray:
+            self.netlink.do(*map(delete_link, sorted(stray)))
+        return [f"removed {len(stray)} links of pods that are gone, whose namespaces something still holds"] if stray else []
 
     def drain(self, keep: int = 0) -> None:
         while len(self.ready) > keep:

@@ -19,6 +19,7 @@ def sweep(fabric: Fabric, slots: set[int], pods: set[str]) -> list[str]:
             said.append(f"removed the link {name}, which is no network's")
     for router in fabric.routers.values():
         said += router.remove_links({key for key in router.links if key[0] not in pods})
+        said += router.remove_nameless()
     said += fabric.reservations.keep_only({key_of(port) for port in fabric.ports.values()})
     if not fabric.routers and fabric.uplinks.has_table():
         fabric.uplinks.table({}, ())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
@@ -31,8 +30,6 @@ from cloudstead.engine.network.host_netlink import (
 from cloudstead.engine.network.host_nftables import Nftables
 from cloudstead.engine.network.host_router import LOOPBACK, NO_IPV6, ROUTER_SETTINGS
 from cloudstead.engine.network.rules import UPLINK, Uplink
-
-log = logging.getLogger("cloudstead.engine.network")
 
 POOLS = "100.64.0.0/10,198.18.0.0/15"  # RFC 6598 and RFC 2544: no host's network, unless a VPN (Tailscale) has the first
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -152,9 +149,9 @@ def switch_forwarding_on() -> str:
     if FORWARDING.read_text().strip() != "0":
         return ""
     FORWARDING.write_text("1")
-    said = "switched on net.ipv4.ip_forward, without which no container reaches the outside; it stays on"
-    log.warning("%s", said)
-    return said
+    return (
+        "switched on net.ipv4.ip_forward, without which no container reaches the outside: this machine forwards between its interfaces now"
+    )
 
 
 def _set_up(name: str) -> None:

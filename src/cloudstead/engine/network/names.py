@@ -14,10 +14,10 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network
-from typing import NamedTuple, TypeAlias
+from typing import cast
 
 from cloudstead.engine.network import dns_messages as dns
-from cloudstead.engine.network.api import NetworkSpec
+from cloudstead.engine.network.api import Asker, NetworkSpec, Zone
 from cloudstead.engine.network.dns_forwarding import Dialer, Forwarder
 from cloudstead.engine.network.dns_messages import Query, Record
 from cloudstead.engine.network.model import AttachedPod
@@ -27,21 +27,8 @@ from cloudstead.kernel.clock import Clock
 log = logging.getLogger("cloudstead.engine.names")
 
 MOST_AT_ONCE = 64  # questions of one pod that are being forwarded
-MOST_STREAMS = 64  # tcp connections of one network
+MOST_STREAMS = 16  # tcp connections of one pod
 IDLE = 10.0  # seconds that a tcp connection may be silent
-
-
-class Asker(NamedTuple):
-    """Who asks. `pod` is empty for an address that no pod has."""
-
-    network: str
-    ip: str
-    pod: str
-
-
-Zone: TypeAlias = Callable[[str, str, Asker], list[Record] | None]
-"""Given a name (lower case, no last dot), a kind ("A", or a number as text) and who asks: None when it knows nothing of such names, otherwise the
-records of that kind (none: the name exists, but has none of them). Raises KeyError when the name is its own, and does not exist. Must be quick."""
 
 
 class NameServer:
@@ -54,7 +41,7 @@ class NameServer:
         self._open: dict[str, list[tuple[str, asyncio.DatagramTransport | asyncio.Server]]] = {}  # by network, with addresses
         self._under_way: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._streams: Counter[str] = Counter()
+        self._streams: Counter[tuple[str, str]] = Counter()
         self._turn = 0
 
     def add_zone(self, zone: Zone) -> Callable[[], None]:
@@ -107,35 +94,32 @@ class NameServer:
         elif self._under_way[network, ip] >= MOST_AT_ONCE:
             send(dns.respond(query, dns.SERVER_FAILURE))
         else:
+            self._under_way[network, ip] += 1
             task = asyncio.ensure_future(self._forward_datagram(query, message, asker, send))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _forward_datagram(self, query: Query, message: bytes, asker: Asker, send: Callable[[bytes], None]) -> None:
-        send(await self._forward(query, message, asker, stream=False))
+        try:
+            send(await self._forward(query, message, asker, stream=False))
+        finally:
+            _one_less(self._under_way, (asker.network, asker.ip))
 
     async def _forward(self, query: Query, message: bytes, asker: Asker, *, stream: bool) -> bytes:
-        key = (asker.network, asker.ip)
-        self._under_way[key] += 1
-        try:
-            pod = self._records.find_pod(asker.pod)
-            own = pod.dns if pod is not None else ()
-            dial = self._dial(asker.network) if own else None
-            answer = await self._forwarder.ask(message, own, dial, stream=stream)
-        finally:
-            self._under_way[key] -= 1
-            if not self._under_way[key]:
-                del self._under_way[key]
-        return answer or dns.respond(query, dns.SERVER_FAILURE)
+        pod = self._records.find_pod(asker.pod)
+        own = pod.dns if pod is not None else ()
+        dial = self._dial(asker.network) if own else None
+        return await self._forwarder.ask(message, own, dial, stream=stream) or dns.respond(query, dns.SERVER_FAILURE)
 
     async def _stream(self, network: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._streams[network] += 1
+        key = (network, writer.get_extra_info("peername")[0])
+        self._streams[key] += 1
         try:
-            if self._streams[network] <= MOST_STREAMS:
+            if self._streams[key] <= MOST_STREAMS:
                 with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, dns.Malformed):
                     await self._converse(network, reader, writer)
         finally:
-            self._streams[network] -= 1
+            _one_less(self._streams, key)
             writer.close()
 
     async def _converse(self, network: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -220,6 +204,12 @@ class NameServer:
         return [self._records.find(endpoint.interface.network)[1] for endpoint in pod.endpoints]
 
 
+def _one_less(counter: Counter[tuple[str, str]], key: tuple[str, str]) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, server: NameServer, network: str) -> None:
         self._server = server
@@ -227,8 +217,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport) or hasattr(transport, "sendto")
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         try:

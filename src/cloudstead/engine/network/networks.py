@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from cloudstead.engine.errors import Conflict, InvalidArgument, Unavailable
+from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument
 from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.network import addresses, commands, specs
 from cloudstead.engine.network.api import NetworkSpec, SecurityGroup, Zone
@@ -63,7 +63,7 @@ class LocalNetworks:
         self._pods.close()
         await self._routers.close()
         if not self._host.why_not and not any(self._records.pods()):
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(EngineError):
                 await self._host.call(commands.SweepNetworks(slots=(), pods=()))
 
     async def sweep(self) -> list[str]:

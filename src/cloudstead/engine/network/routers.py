@@ -89,7 +89,9 @@ class Routers:
                 await self._open_name_server(network)
 
     async def _configure(self, network: str) -> None:
-        await self._host.call(commands.ConfigureNetwork(network=self._records.setup(network, self._listening[network])))
+        setup = self._records.setup(network, self._listening[network])
+        for sentence in await self._host.call(commands.ConfigureNetwork(network=setup)):
+            log.warning("%s", sentence)
 
     async def filter(self, network: str) -> None:
         if network in self._made:
