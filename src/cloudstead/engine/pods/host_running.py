@@ -78,7 +78,11 @@ def _is_runc(record: Record) -> bool:
 
 
 async def _freeze(record: Record, frozen: bool) -> None:
-    """v1 needs to be told again while a process of the group forks (cgroup-v1/freezer-subsystem)."""
+    """v1 needs to be told again while a process of the group forks (cgroup-v1/freezer-subsystem).
+
+    There a thread that is just executing a program waits for the others of its process, which are frozen already and so never end: they are let go
+    from time to time, as runc does.
+    """
     tree = cgroups.tree()
     deadline = time.monotonic() + FROZEN_WITHIN
     pause = 0.0005
@@ -91,6 +95,9 @@ async def _freeze(record: Record, frozen: bool) -> None:
             raise Failed(f"the processes of container {record.id} did not {'stop' if frozen else 'go on'} within {FROZEN_WITHIN:g} seconds")
         await asyncio.sleep(pause)
         pause = min(2 * pause, 0.05)
+        if frozen and tree.kernel.version == 1 and pause > 0.005:
+            cgroups.freeze(tree, record.cgroup, False)
+            await asyncio.sleep(0.005)
 
 
 @handles(commands.UpdateContainer)
