@@ -96,6 +96,8 @@ async def sweep_containers(host: Host, command: commands.SweepContainers, descri
         kill_process(process(pid))
         said.append(f"ended process {pid}, the monitor of a container that is not there")
     for pod in sorted(stray_pods):
+        if not cgroups.exists(cgroups.tree(), f"{host.layout.cgroup}/{pod}"):
+            continue
         with _said(said, f"removed the cgroup of pod {pod}, which nobody knows"):
             await release_pids(pods, pod)
             if cgroups.exists(cgroups.tree(), group := f"{host.layout.cgroup}/{pod}"):
@@ -152,12 +154,13 @@ def find_monitors(host: Host, known: set[int]) -> list[int]:
 
 
 def _unmount_strays(pods: Pods) -> list[str]:
-    """Secrets and shared memory of containers that are not there."""
+    """Secrets and shared memory of containers that are not there, and what a runtime was to find."""
     said = []
-    for folder in (pods.host.layout.run / "content", pods.host.layout.run / "shm"):
+    for folder in (pods.host.layout.run / name for name in ("content", "shm", "passing")):
         for path in folder.iterdir() if folder.is_dir() else ():
-            record = Files(pods.host.layout, path.name).read()
-            if not pods.busy(path.name) and (record is None or record.cleaned or str(path) not in record.mounts):
+            container = path.name.partition("-")[0]
+            record = Files(pods.host.layout, container).read()
+            if not pods.busy(container) and (record is None or record.cleaned or str(path) not in record.mounts):
                 unmount_all((str(path),))
                 said.append(f"unmounted {path}, which no container uses")
     return said

@@ -1,7 +1,7 @@
 """Where the content of a container's mounts lies on the host: found, made, filled.
 
-A path that a container may change at the same time (inside a volume, inside its root file system) is opened once, links followed only inside, and handed to
-the runtime as `/proc/<this process>/fd/<n>`: whatever is renamed meanwhile, that very folder is mounted.
+A path that a container may change at the same time (inside a volume) is opened once, links followed only inside, and what was opened is mounted at a
+place of ours until the runtime has mounted it from there: whatever is renamed meanwhile, it is that very folder.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Sources:
         self._files = files
         self._rootfs = rootfs
         self._open: list[int] = []
+        self._passing: list[str] = []  # mounted until the runtime has it
         self.mounted: list[str] = []  # for the record
 
     async def find(self) -> list[tuple[Mount, str]]:
@@ -56,6 +57,8 @@ class Sources:
     def close(self) -> None:
         while self._open:
             os.close(self._open.pop())
+        unmount_all(tuple(self._passing))
+        self._passing.clear()
 
     def hold(self, fd: int) -> str:
         """A path that means this open file, for another process."""
@@ -68,7 +71,22 @@ class Sources:
             await self._fill(path, target_of(mount))
         if not mount.subpath:
             return str(path)
-        return self.hold(open_inside(path, mount.subpath))
+        return self._pass(open_inside(path, mount.subpath))
+
+    def _pass(self, fd: int) -> str:
+        """A path at which the runtime finds an open folder or file. It cannot have the descriptor: nothing is bound from another mount namespace."""
+        place = self._host.layout.run / "passing" / f"{self._spec.id}-{len(self._passing)}"
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                place.mkdir(exist_ok=True)
+            else:
+                place.touch()
+            self._passing.append(str(place))
+            linux.mount(f"/proc/self/fd/{fd}", str(place), "", linux.MS_BIND | linux.MS_REC)
+        finally:
+            os.close(fd)
+        return str(place)
 
     async def _fill(self, volume: Path, target: str) -> None:
         """What the image has at the mount's place."""
@@ -134,13 +152,13 @@ def open_inside(root: Path, path: str) -> int:
 
 
 def unmount_all(paths: tuple[str, ...]) -> None:
-    """And remove the empty folders that they were mounted on."""
+    """And remove the empty folders and files that they were mounted on."""
     for path in paths:
         with contextlib.suppress(OSError):
             while True:  # a host that was killed half-way may have mounted twice
                 linux.unmount(path, linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
         with contextlib.suppress(OSError):
-            os.rmdir(path)
+            os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
 
 
 def _is_empty(folder: Path) -> bool:
