@@ -48,6 +48,7 @@ class Ground:
         self.host = HostClient(self.layout, options=self.options)
         self.run(self.host.start())
         self.snapshots = LocalSnapshots(self.host)
+        self.run(self.snapshots.list_snapshots())  # it answers, so it is up
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)

@@ -269,7 +269,7 @@ def test_an_unpacking_that_is_cancelled_leaves_nothing(ground: Ground) -> None:
 
     ground.run(story())
     ground.settled()
-    assert ground.descriptors() <= before
+    ground.run(until(lambda: ground.descriptors() <= before))
 
 
 def test_nothing_of_the_host_grows_with_what_it_does(ground: Ground) -> None:

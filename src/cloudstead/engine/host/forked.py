@@ -38,9 +38,10 @@ async def call(function: Callable[..., T], arguments: Sequence[Any], descriptors
     """
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _child(function, arguments, {*descriptors, writing}, writing)
+            _child(function, arguments, {*descriptors, writing}, writing, parent)
     except BaseException:
         os.close(reading)
         raise
@@ -94,11 +95,13 @@ async def _read(fd: int) -> bytes:
     return b"".join(pieces)
 
 
-def _child(function: Callable[..., Any], arguments: Sequence[Any], keep: set[int], writing: int) -> NoReturn:
+def _child(function: Callable[..., Any], arguments: Sequence[Any], keep: set[int], writing: int, parent: int) -> NoReturn:
     """Never returns: no `finally` of the parent's must run here."""
     status = 1
     try:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed before it could be said
+            os._exit(1)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)

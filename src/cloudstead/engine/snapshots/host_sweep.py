@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cloudstead.engine.errors import EngineError
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.snapshots import commands
@@ -38,7 +39,10 @@ def _names(folder: Path) -> list[str]:
 async def _remove(host: Host, shelf: Shelf, name: str) -> str:
     shelf.making.add(name)  # the next sweep may begin before this one has ended
     unmount(host, shelf.folder / name / "merged")
-    await discard(host, shelf, shelf.folder / name)
+    try:
+        await discard(host, shelf, shelf.folder / name)
+    except (EngineError, OSError) as error:
+        return f"could not remove the snapshot folder {name}, which belongs to no chain: {error}"
     return f"removed the snapshot folder {name}, which belongs to no chain"
 
 
