@@ -137,7 +137,9 @@ class Cloudstead:
         return page({"status": "running", "version": __version__, "services": services})
 
     async def _status(self, request: HttpRequest) -> HttpResponse:
-        return page({"status": "running", "version": __version__, "uptime": time.time() - self.began, "endpoint": self.cloud.endpoint})
+        engine = self.engine.describe() | {"docker": str(datadir.docker_socket(self.settings.data))}
+        told = {"status": "running", "version": __version__, "uptime": time.time() - self.began, "endpoint": self.cloud.endpoint}
+        return page(told | {"engine": engine})
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:

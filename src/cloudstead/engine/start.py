@@ -92,6 +92,15 @@ class EngineRoom:
         if engine is not None:
             await close(engine)
 
+    def describe(self) -> dict[str, str | int]:
+        """For the status: whether it has been started, why it runs nothing, how many containers there are."""
+        if self.engine is None:
+            return {"state": "not needed yet"}
+        if self.engine.why_not:
+            return {"state": self.engine.why_not}
+        states = [container.state for pod in self.engine.pods.list_pods() for container in pod.containers]
+        return {"state": "running", "containers": len(states), "running": states.count("running") + states.count("paused")}
+
     async def docker(self, request: HttpRequest) -> HttpResponse:
         """The handler of the Docker Engine API's socket."""
         engine = await self.ready()
