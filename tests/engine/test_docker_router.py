@@ -100,7 +100,7 @@ def test_every_answer_says_what_is_spoken() -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/nowhere"), ("GET", "/v1.41/swarm"), ("DELETE", "/info"), ("GET", "/"), ("GET", "/v1.41/containers/create")],
+    [("GET", "/nowhere"), ("GET", "/v1.41/plugins"), ("DELETE", "/info"), ("GET", "/"), ("GET", "/v1.41/containers/create")],
 )
 def test_what_is_not_there_is_404_page_not_found(method: str, path: str) -> None:
     async def test(stage: Stage) -> None:
@@ -304,5 +304,23 @@ def test_version_and_info_say_what_clients_ask_for() -> None:
         assert (info["Containers"], info["ContainersRunning"], info["ContainersStopped"], info["Images"]) == (2, 1, 1, 1)
         assert info["MemTotal"] > 0
         assert info["Swarm"]["LocalNodeState"] == "inactive"
+
+    on_a_stage(test)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/swarm", 503, "This node is not a swarm manager"),
+        ("GET", "/v1.41/services", 503, "This node is not a swarm manager"),
+        ("POST", "/secrets/create", 503, "This node is not a swarm manager"),
+        ("GET", "/nodes/self", 503, "This node is not a swarm manager"),
+        ("POST", "/swarm/leave", 503, "This node is not part of a swarm"),
+        ("POST", "/swarm/init", 501, "swarm mode is not supported"),
+    ],
+)
+def test_there_is_no_swarm_and_none_can_be_made(method: str, path: str, status: int, words: str) -> None:
+    async def test(stage: Stage) -> None:
+        assert words in await stage.message(method, path, status)
 
     on_a_stage(test)

@@ -51,6 +51,7 @@ MODULES = (
     "attach",
     "logs",
     "execs",
+    "swarm",
     "life",  # last: it starts what is to be started again
 )
 

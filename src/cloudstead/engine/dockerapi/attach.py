@@ -26,7 +26,7 @@ async def attach_container(api: DockerApi, request: DockerRequest) -> HttpRespon
         stdin=request.flag("stdin") and row.config.open_stdin,
         stdout=request.flag("stdout"),
         stderr=request.flag("stderr"),
-        tty=row.tty,
+        framed=not row.tty,
         closes_input=row.config.stdin_once and not row.tty,
         detach=DetachKeys(keys) if row.tty else None,
     )

@@ -76,7 +76,7 @@ def exec_config(config: ContainerConfig, wanted: ContainerConfig) -> ExecConfig:
     return ExecConfig(
         user=config.user,
         exposed_ports=config.exposed_ports,
-        env=tuple(config.env or ()),
+        env=tuple(line for line in config.env or () if "=" in line),
         entrypoint=None if config.entrypoint is None else tuple(words(config.entrypoint) or ()),
         cmd=None if config.cmd is None else tuple(words(config.cmd) or ()),
         volumes=config.volumes,

@@ -56,6 +56,7 @@ async def create(api: DockerApi, wanted: CreateRequest, name: str = "", on: Plat
     config = merge(wanted, image.config.config)
     id = secrets.token_hex(32)
     host = _as_told(wanted.host_config)
+    host = replace(host, runtime=host.runtime or wanted.runtime)
     planned = translate(api, id, name, config, host, wanted.networking_config)
     layers = await engine.images.layers_of(image.id)
     made = await mounts.make_volumes(engine.volumes, planned.mounts)

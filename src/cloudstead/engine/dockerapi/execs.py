@@ -44,7 +44,8 @@ def check_console(size: list[int] | None) -> None:
 async def start_exec(api: DockerApi, request: DockerRequest) -> HttpResponse:
     """Detached: 200 when it runs. Otherwise the connection is taken over first, and what goes wrong then is said in it, and by the exit code.
 
-    As in Docker the process starts when the head of the answer is out: docker-py loses what comes together with the head.
+    As in Docker the process starts when the head of the answer is out: docker-py loses what comes together with the head. And the output is in
+    frames unless this very request says Tty, whether the process has a terminal or not.
     """
     wanted = await request.json(ExecStart, needed=False)
     check_console(wanted.console_size)
@@ -60,26 +61,26 @@ async def start_exec(api: DockerApi, request: DockerRequest) -> HttpResponse:
 
     async def talk(raw: RawStream) -> None:
         try:
-            await _talk(execs, each, raw)
+            await _talk(execs, each, raw, framed=not wanted.tty)
         except ConnectionError:
             return
 
     return hijacked(request, None, talk)
 
 
-async def _talk(execs: Execs, each: Exec, raw: RawStream) -> None:
+async def _talk(execs: Execs, each: Exec, raw: RawStream, *, framed: bool) -> None:
     tty = each.wanted.tty
     try:
         execution = await execs.start(each)
     except EngineError as error:
         data = f"{error.message}\r\n".encode()
-        await raw.write(data if tty else frames("stderr", data))
+        await raw.write(frames("stderr", data) if framed else data)
         return
     ways = Ways(
         stdin=each.wanted.attach_stdin,
         stdout=each.wanted.attach_stdout,
         stderr=each.wanted.attach_stderr,
-        tty=tty,
+        framed=framed,
         closes_input=not tty,
         detach=DetachKeys(keys_of(each.wanted.detach_keys)) if tty else None,
     )

@@ -292,9 +292,7 @@ def log_spec(config: shapes.LogConfig) -> pods.LogSpec:
     files = options.get("max-file", "1")
     if not files.isascii() or not files.isdigit() or not 1 <= int(files) <= 1000:
         raise InvalidArgument(f"invalid max-file: {files[:100]}")
-    if int(files) > 1 and "max-size" not in options:
-        raise InvalidArgument("max-file cannot be set without max-size")
-    size = options.get("max-size", "")
+    size = options.get("max-size", "")  # without it max-file has nothing to count: one file grows, as in Docker
     return pods.LogSpec(max_size=size_of(size) if size and size != "-1" else 0, max_files=int(files))
 
 

@@ -60,17 +60,17 @@ def check_env(env: list[str]) -> list[str]:
 
 
 def merge_env(first: list[str], then: list[str]) -> list[str]:
-    """`then` over `first`. A name without "=" takes the variable away."""
+    """`then` over `first`. A name without "=" stays, to take the variable away where the process's environment is made."""
     lines: dict[str, str] = {}
     for line in first + then:
         lines[line.partition("=")[0]] = line
-    return [line for line in lines.values() if "=" in line]
+    return list(lines.values())
 
 
 def environment(config: ContainerConfig, hostname: str) -> tuple[str, ...]:
     """What its process gets: Docker's own variables, which the configuration may overrule."""
     own = [DEFAULT_PATH, f"HOSTNAME={hostname}", *(["TERM=xterm"] if config.tty else [])]
-    return tuple(merge_env(own, config.env or []))
+    return tuple(line for line in merge_env(own, config.env or []) if "=" in line)
 
 
 def merge_health(wanted: HealthConfig | None, image: ExecConfig) -> HealthConfig | None:

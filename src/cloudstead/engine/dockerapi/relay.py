@@ -1,6 +1,6 @@
 """Between a client and a process: a connection that has been taken over (hijacked), and the process's streams.
 
-Output goes to the client as it comes, in frames unless there is a tty. What the client sends is the process's input; when it sends no more, the
+Output goes to the client as it comes, in frames unless there is a tty (for exec: unless the client says so). What the client sends is the process's input; when it sends no more, the
 process reads end of file, and output goes on. Two kinds of processes read no end of file, for others may write to them later: those with a tty, and
 containers without StdinOnce; there the conversation ends. So it does with the end of the output, and when the client goes away altogether; the
 process goes on then.
@@ -33,7 +33,7 @@ class Ways(msgspec.Struct, frozen=True, kw_only=True):
     stdin: bool
     stdout: bool
     stderr: bool
-    tty: bool
+    framed: bool  # each piece with a header that says of which stream it is
     closes_input: (
         bool  # whether the end of the client's input is the end of the process's; otherwise it ends the conversation, as Docker has it
     )
@@ -97,7 +97,7 @@ async def _send_output(raw: RawStream, streams: Streams, ways: Ways) -> None:
     while (piece := await streams.read()) is not None:
         stream, data = piece
         if ways.stdout if stream == "stdout" else ways.stderr:
-            await raw.write(data if ways.tty else frames(stream, data))
+            await raw.write(frames(stream, data) if ways.framed else data)
 
 
 async def _take_input(raw: RawStream, streams: Streams, ways: Ways, detached: Callable[[], None]) -> None:

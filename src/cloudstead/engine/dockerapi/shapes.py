@@ -223,6 +223,7 @@ class CreateRequest(ContainerConfig, frozen=True, kw_only=True):
 
     host_config: HostConfig = HostConfig()
     networking_config: NetworkingConfig = NetworkingConfig()
+    runtime: str = ""  # docker-py puts it here; HostConfig's counts where there are both
 
 
 class UpdateRequest(Limits, frozen=True, kw_only=True):

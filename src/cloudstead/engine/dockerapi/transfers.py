@@ -10,9 +10,9 @@ from cloudstead.engine.dockerapi.api import DockerApi
 from cloudstead.engine.dockerapi.changes import apply_changes
 from cloudstead.engine.dockerapi.credentials import from_request
 from cloudstead.engine.dockerapi.images import named
-from cloudstead.engine.dockerapi.progress import Feed, answer_with
+from cloudstead.engine.dockerapi.progress import Feed, answer_with, error_line
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
-from cloudstead.engine.errors import InvalidArgument, NotFound, Unsupported
+from cloudstead.engine.errors import EngineError, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.images.api import ExecConfig, Platform, Progress
 from cloudstead.engine.images.references import Reference, parse, try_parse
 from cloudstead.http.messages import HttpResponse
@@ -146,13 +146,19 @@ def _to_push(api: DockerApi, name: str, tag: str) -> list[Reference]:
 
 @route("POST", "/images/load")
 async def load_images(api: DockerApi, request: DockerRequest) -> HttpResponse:
+    """What is wrong with the archive is said in the stream, as Docker does: docker-py tells ImageLoadError from other errors by that."""
     quiet = request.flag("quiet", True)
     if request.text("platform"):
         raise Unsupported("loading one platform of several is not supported")
 
     async def work(feed: Feed) -> None:
         tell = None if quiet else feed.progress
-        for name in await api.engine.images.load(request.http.stream(), tell=tell):
+        try:
+            loaded = await api.engine.images.load(request.http.stream(), tell=tell)
+        except EngineError as error:
+            feed.tell(error_line(error))
+            return
+        for name in loaded:
             what = "Loaded image ID" if name.startswith("sha256:") else "Loaded image"
             feed.tell({"stream": f"{what}: {name}\n"})
 

@@ -20,7 +20,8 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from cloudstead.engine.host.messages import Command, Event, HexId, Name
-from cloudstead.engine.pods.api import ContainerSpec, ExecSpec, Processes, Resources, Spec, Stats
+from cloudstead.engine.pods.api import ContainerSpec, ExecSpec, Mount, Processes, Resources, Spec, Stats
+from cloudstead.engine.snapshots.api import View
 
 Signal = Annotated[int, msgspec.Meta(ge=0, le=64)]
 """A number; 0 only asks whether it runs."""
@@ -306,3 +307,11 @@ class LogRotated(Event, frozen=True, kw_only=True):
     """The log's newest file is another one from now on; the one before is complete."""
 
     id: str
+
+
+class FindViews(Command[tuple[View, ...]], frozen=True, kw_only=True):
+    """What of these mounts a container has while it does not run, in the order in which they are to be mounted."""
+
+    answers = tuple[View, ...]
+    id: HexId
+    mounts: Annotated[tuple[Mount, ...], msgspec.Meta(max_length=1000)]

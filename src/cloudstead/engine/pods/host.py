@@ -12,8 +12,9 @@ from cloudstead.engine.pods import (
     host_processes,
     host_running,
     host_state,
+    host_views,
 )
 
-__all__ = ["host_exec", "host_facts", "host_inventory", "host_lifecycle", "host_processes", "host_running"]
+__all__ = ["host_exec", "host_facts", "host_inventory", "host_lifecycle", "host_processes", "host_running", "host_views"]
 
 host_state.PARTS += [host_logs.watch_logs, host_oom.watch_oom]

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound, Unavailable
 from cloudstead.engine.host.channel import close_all
@@ -37,7 +38,7 @@ from cloudstead.engine.pods.lifecycle import CONTAINER_ID, LOST, Lifecycle
 from cloudstead.engine.pods.namespaces import Namespaces
 from cloudstead.engine.pods.owners import owner_of
 from cloudstead.engine.pods.records import Container, Pod
-from cloudstead.engine.pods.streams import MonitorStreams, PipeStreams, Stream, TerminalStreams
+from cloudstead.engine.pods.streams import MonitorStreams, TerminalStreams, exec_streams
 from cloudstead.engine.snapshots.api import Snapshots
 from cloudstead.engine.volumes.volumes import Volumes
 from cloudstead.kernel import ids
@@ -234,7 +235,7 @@ class OciDriver(Lifecycle):
         command = commands.ExecContainer(container=container.id, exec=id, spec=spec)
         await self._host_there()
         started, descriptors = await self.host.call_with_descriptors(command)
-        streams = _exec_streams(spec, descriptors)
+        streams = exec_streams(spec, descriptors)
 
         async def signal(number: int) -> None:
             if execution.exit_code is not None:
@@ -331,8 +332,15 @@ class OciDriver(Lifecycle):
 
     # files
 
+    async def _seen(self, container: str) -> dict[str, Any]:
+        """How its paths are looked up: through the eyes of its process, or with its mounts when it does not run."""
+        if pid := await self._prepared(container):
+            return {"pid": pid}
+        mounts = self.records.container(container).spec.mounts
+        return {"mounts": await self.host.call(commands.FindViews(id=container, mounts=mounts)) if mounts else ()}
+
     async def _prepared(self, container: str) -> int:
-        """Its writable is there; the process through whose eyes paths are looked up: 0 when it does not run."""
+        """Its writable is there. Its process, 0 when it does not run."""
         found = self.records.container(container)
         if found.alive:
             return found.status.pid
@@ -345,20 +353,18 @@ class OciDriver(Lifecycle):
         return found.status.pid
 
     async def stat_path(self, container: str, path: str) -> PathStat:
-        pid = await self._prepared(container)
-        return await self.snapshots.stat(container, path, pid=pid)
+        return await self.snapshots.stat(container, path, **await self._seen(container))
 
     async def get_archive(self, container: str, path: str) -> AsyncIterator[bytes]:
-        pid = await self._prepared(container)
-        async for chunk in self.snapshots.archive(container, path, pid=pid):
+        async for chunk in self.snapshots.archive(container, path, **await self._seen(container)):
             yield chunk
 
     async def put_archive(
         self, container: str, path: str, tar: AsyncIterator[bytes], *, no_overwrite_dir_non_dir: bool = False, copy_uid_gid: bool = False
     ) -> None:
-        pid = await self._prepared(container)
+        seen = await self._seen(container)
         owner = await owner_of(self.snapshots, container, self.records.container(container).spec.user) if copy_uid_gid else None
-        await self.snapshots.unarchive(container, path, tar, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, owner=owner, pid=pid)
+        await self.snapshots.unarchive(container, path, tar, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, owner=owner, **seen)
 
     async def changes(self, container: str) -> list[Change]:
         await self._prepared(container)
@@ -377,20 +383,3 @@ def _kernel(facts: commands.HostFacts) -> limits.Kernel:
 
 def _volumes_of(spec: ContainerSpec) -> list[str]:
     return list(dict.fromkeys(mount.source for mount in spec.mounts if mount.type == "volume"))
-
-
-def _exec_streams(spec: ExecSpec, descriptors: list[int]) -> PipeStreams:
-    """In the order in which the host gives them: stdin, stdout, stderr, as far as they were asked for; or a terminal's master."""
-    if spec.tty:
-        master, *rest = descriptors
-        close_all(rest)
-        return TerminalStreams(master)
-    left = list(descriptors)
-    given = left.pop(0) if spec.stdin else -1
-    outputs: dict[int, Stream] = {}
-    if spec.stdout:
-        outputs[left.pop(0)] = "stdout"
-    if spec.stderr:
-        outputs[left.pop(0)] = "stderr"
-    close_all(left)
-    return PipeStreams(outputs, given)

@@ -21,6 +21,9 @@ import termios
 from collections.abc import Callable
 from typing import Literal
 
+from cloudstead.engine.host.channel import close_all
+from cloudstead.engine.pods.api import ExecSpec
+
 Stream = Literal["stdout", "stderr"]
 Piece = tuple[Stream, bytes]
 
@@ -221,3 +224,20 @@ async def _wait(fds: tuple[int, ...], add: Callable[..., object], remove: Callab
 def _set(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+def exec_streams(spec: ExecSpec, descriptors: list[int]) -> PipeStreams:
+    """In the order in which the host gives them: stdin, stdout, stderr, as far as they were asked for; or a terminal's master."""
+    if spec.tty:
+        master, *rest = descriptors
+        close_all(rest)
+        return TerminalStreams(master)
+    left = list(descriptors)
+    given = left.pop(0) if spec.stdin else -1
+    outputs: dict[int, Stream] = {}
+    if spec.stdout:
+        outputs[left.pop(0)] = "stdout"
+    if spec.stderr:
+        outputs[left.pop(0)] = "stderr"
+    close_all(left)
+    return PipeStreams(outputs, given)
