@@ -73,7 +73,7 @@ def test_the_version_is_taken_off(path: str, expected: object) -> None:
     [
         ("1.42", "client version 1.42 is too new. Maximum supported API version is 1.41"),
         ("2.0", "client version 2.0 is too new. Maximum supported API version is 1.41"),
-        ("1.5", "client version 1.5 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"),
+        ("1.5", "client version 1.5 is too old. Minimum supported API version is 1.22, please upgrade your client to a newer version"),
     ],
 )
 def test_versions_that_are_not_spoken_are_refused_in_dockers_words(version: str, sentence: str) -> None:
@@ -297,7 +297,7 @@ def test_a_bug_is_500_and_says_nothing_of_itself(caplog: pytest.LogCaptureFixtur
 def test_version_and_info_say_what_clients_ask_for() -> None:
     async def test(stage: Stage) -> None:
         version = await stage.get("/version")
-        assert (version["ApiVersion"], version["MinAPIVersion"], version["Os"]) == ("1.41", "1.24", "linux")
+        assert (version["ApiVersion"], version["MinAPIVersion"], version["Os"]) == ("1.41", "1.22", "linux")
         await stage.run("sleep", "1000")
         await stage.create("true")
         info = await stage.get("/info")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from cloudstead.engine.dockerapi.answers import Awaited, json_line, no_content, stream_answer
 from cloudstead.engine.dockerapi.api import DockerApi
@@ -16,6 +17,7 @@ from cloudstead.engine.pods.signals import SIGKILL, number_of
 from cloudstead.http.messages import HttpResponse
 
 CONDITIONS: dict[str, Condition] = {"": "not-running", "not-running": "not-running", "next-exit": "next-exit", "removed": "removed"}
+KILLED_WITHIN = 10.0  # seconds; what the kernel holds longer (a disk that does not answer) is not waited for
 
 
 @route("POST", "/containers/{name}/start")
@@ -67,6 +69,7 @@ def _signal(request: DockerRequest) -> str:
 
 @route("POST", "/containers/{name}/kill")
 async def kill_container(api: DockerApi, request: DockerRequest) -> HttpResponse:
+    """After SIGKILL the end is waited for, as Docker does: who is answered may remove the container."""
     containers, life = api.part(Containers), api.part(Life)
     row = containers.find(request["name"])
     signal = request.text("signal") or "SIGKILL"
@@ -81,6 +84,10 @@ async def kill_container(api: DockerApi, request: DockerRequest) -> HttpResponse
     if not containers.runs(row):
         raise Conflict(f"cannot kill container: {request['name']}: container {row.id} is not running")
     await api.engine.pods.signal(row.id, signal)
+    if number == SIGKILL:
+        with contextlib.suppress(TimeoutError):
+            async with api.engine.clock.timeout(KILLED_WITHIN):
+                await life.wait(row, "not-running")
     return no_content()
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cloudstead.engine.dockerapi.api import DockerApi
 
 API_VERSION = "1.41"
-MIN_API_VERSION = "1.24"
+MIN_API_VERSION = "1.22"  # what skopeo speaks
 BODY_LIMIT = 8 << 20  # of JSON
 
 Version: TypeAlias = tuple[int, int]
