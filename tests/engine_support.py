@@ -17,7 +17,10 @@ from typing import Any
 
 from cloudstead.engine.engine import Engine
 from cloudstead.engine.host.programs import PATH
-from cloudstead.engine.pods.api import ContainerSpec, Driver, ExecSpec, LogRecord, PodEvent, PodNetwork, PodSpec
+from cloudstead.engine.network.api import PodNetwork
+from cloudstead.engine.pods.api import Driver
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, PodSpec
+from cloudstead.engine.pods.states import LogRecord, PodEvent
 from cloudstead.engine.start import EngineSettings, close, open_engine
 from cloudstead.kernel.clock import Clock, SystemClock
 from cloudstead.kernel.store import Store

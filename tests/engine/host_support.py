@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.pods import cgroups, commands
-from cloudstead.engine.pods.api import ContainerSpec, ExecSpec
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec
 from cloudstead.engine.snapshots import commands as snapshot_commands
 from engine_support import busybox_tar
 

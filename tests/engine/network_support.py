@@ -25,10 +25,9 @@ from cloudstead.engine.errors import EngineError
 from cloudstead.engine.host.client import HostClient, needs_root
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.network import host_namespaces, host_netlink, rules
-from cloudstead.engine.network.api import NetworkSpec, Subnet
+from cloudstead.engine.network.api import Attachment, NetworkSpec, PodNetwork, PortMapping, Subnet
 from cloudstead.engine.network.host_nftables import Nftables
 from cloudstead.engine.network.networks import LocalNetworks
-from cloudstead.engine.pods.api import Attachment, PodNetwork, PortMapping
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.kernel.store import MemoryBackend, Store
 

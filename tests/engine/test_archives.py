@@ -31,8 +31,8 @@ from snapshot_support import (
 )
 from snapshot_support import ground as ground
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound, NotPermitted
-from cloudstead.engine.snapshots import linux
 from cloudstead.engine.snapshots.api import View
 
 pytestmark = needs_host

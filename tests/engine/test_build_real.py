@@ -16,7 +16,8 @@ from build_support import Builds, builder_on, building, context_tar, said, strea
 
 from cloudstead.engine.build.api import BuildContext, BuildOptions, Built, Output, StepFailed
 from cloudstead.engine.errors import InvalidArgument, NotFound, NotPermitted, Unsupported
-from cloudstead.engine.pods.api import ContainerSpec, PodNetwork, PodSpec, Resources
+from cloudstead.engine.network.api import PodNetwork
+from cloudstead.engine.pods.specs import ContainerSpec, PodSpec, Resources
 from engine_support import running_engine, why_no_engine
 
 pytestmark = pytest.mark.skipif(bool(why_no_engine()), reason=why_no_engine())

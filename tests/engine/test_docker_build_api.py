@@ -14,7 +14,8 @@ from cloudstead.engine.build.api import BuildContext, BuildOptions, Built, Cache
 from cloudstead.engine.dockerapi.build import Builds
 from cloudstead.engine.errors import EngineError, InvalidArgument
 from cloudstead.engine.images.api import Credentials, Image, Progress
-from cloudstead.engine.pods.api import PodNetwork, Ulimit
+from cloudstead.engine.network.api import PodNetwork
+from cloudstead.engine.pods.specs import Ulimit
 from docker_stage import Connection, Stage, staged
 
 

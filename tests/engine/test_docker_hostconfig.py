@@ -15,7 +15,8 @@ from cloudstead.engine.dockerapi.limits import resources
 from cloudstead.engine.dockerapi.mounts import bound, temporary
 from cloudstead.engine.errors import EngineError, InvalidArgument
 from cloudstead.engine.images.api import ExecConfig, HealthConfig
-from cloudstead.engine.pods.api import ContainerSpec, Device, HealthCheck, LogSpec, PodSpec, PortMapping, ThrottleDevice, Ulimit
+from cloudstead.engine.network.api import PortMapping
+from cloudstead.engine.pods.specs import ContainerSpec, Device, HealthCheck, LogSpec, PodSpec, ThrottleDevice, Ulimit
 from docker_stage import Stage, staged
 
 # The names in `ContainerConfig` and `HostConfig` (with `Resources`) of moby's api/docs/v1.41.yaml.

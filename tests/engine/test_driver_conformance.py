@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from cloudstead.engine.errors import Conflict, EngineError, Failed, InvalidArgument, NotFound
-from cloudstead.engine.pods.api import ContainerSpec, Driver, ExecSpec, HealthCheck, PodNetwork, PodSpec, Resources, Streams
+from cloudstead.engine.network.api import PodNetwork
+from cloudstead.engine.pods.api import Driver, Streams
 from cloudstead.engine.pods.simulated import SimulatedDriver
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, HealthCheck, PodSpec, Resources
 from cloudstead.kernel.simulation import Simulation
 from engine_support import Ground, busybox_layers, container_id, pieces, running_engine, why_no_engine
 

@@ -8,8 +8,9 @@ import pytest
 
 from cloudstead.engine.errors import Conflict
 from cloudstead.engine.pods import health
-from cloudstead.engine.pods.api import ContainerSpec, ExecSpec, Health, HealthCheck, PodSpec, Probe
 from cloudstead.engine.pods.simulated import Process, Program, SimulatedDriver, SimulatedMachine
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, HealthCheck, PodSpec
+from cloudstead.engine.pods.states import Health, Probe
 from cloudstead.kernel.simulation import Simulation
 from engine_support import container_id
 

@@ -34,11 +34,11 @@ from snapshot_support import (
 )
 from snapshot_support import ground as ground
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import InvalidArgument, NoSpace, NotPermitted, Unsupported
 from cloudstead.engine.host import forked
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.host.server import prepare
-from cloudstead.engine.snapshots import linux
 from cloudstead.engine.snapshots.host_confine import Bind, confine
 from cloudstead.engine.snapshots.host_shelf import Shelf
 

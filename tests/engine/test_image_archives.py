@@ -35,10 +35,10 @@ from image_support import (
     tar_of,
 )
 
+from cloudstead.engine.compression import decompressed, detect
 from cloudstead.engine.errors import EngineError, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.images import tar_reader, tar_writer
 from cloudstead.engine.images.api import ExecConfig, Platform
-from cloudstead.engine.images.compression import decompressed, detect
 from cloudstead.engine.images.tar_reader import members
 
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {

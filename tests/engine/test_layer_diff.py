@@ -30,7 +30,7 @@ from snapshot_support import (
 from snapshot_support import ground as ground
 
 from cloudstead.engine.errors import InvalidArgument, NotFound
-from cloudstead.engine.pods.api import Change
+from cloudstead.engine.snapshots.api import Change
 
 pytestmark = needs_host
 __all__ = ["ground", "module_ground"]

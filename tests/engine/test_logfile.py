@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudstead.engine.pods import logfile
-from cloudstead.engine.pods.api import LogRecord
 from cloudstead.engine.pods.following import Following
 from cloudstead.engine.pods.inotify import Growth
+from cloudstead.engine.pods.states import LogRecord
 from cloudstead.kernel.clock import SystemClock
 
 EPOCH = calendar.timegm((2026, 1, 2, 3, 4, 5, 0, 0, 0))

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from network_support import Machine, needs_networks, tell
 
 from cloudstead.engine.network import dns_messages as dns
-from cloudstead.engine.network.api import Asker, Subnet
+from cloudstead.engine.network.api import Asker, Attachment, PodNetwork, Subnet
 from cloudstead.engine.network.dns_forwarding import name_servers
 from cloudstead.engine.network.dns_messages import Malformed, Record
-from cloudstead.engine.pods.api import Attachment, PodNetwork
 
 GATEWAY = "10.20.0.1"
 

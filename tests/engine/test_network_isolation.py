@@ -13,9 +13,8 @@ from network_support import HOST_IP, OUTSIDE_IP, Machine, ip_packet, needs_netwo
 
 from cloudstead.engine.errors import Conflict, NotFound
 from cloudstead.engine.network import host_namespaces, host_netlink
-from cloudstead.engine.network.api import Rule, SecurityGroup, Subnet
+from cloudstead.engine.network.api import PortMapping, Rule, SecurityGroup, Subnet
 from cloudstead.engine.network.host_router import ROUTER_MAC
-from cloudstead.engine.pods.api import PortMapping
 
 pytestmark = needs_networks
 ANYWHERE = ("0.0.0.0/0",)

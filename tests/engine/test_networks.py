@@ -14,9 +14,8 @@ from cloudstead.engine.errors import Conflict, Failed, InvalidArgument, NoSpace,
 from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.network import host_namespaces, host_netlink
-from cloudstead.engine.network.api import NetworkSpec, SecurityGroup, Subnet
+from cloudstead.engine.network.api import Attachment, NetworkSpec, PodNetwork, PortMapping, SecurityGroup, Subnet
 from cloudstead.engine.network.networks import LocalNetworks
-from cloudstead.engine.pods.api import Attachment, PodNetwork, PortMapping
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.kernel.store import Store
 

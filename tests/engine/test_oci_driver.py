@@ -21,17 +21,10 @@ import pytest
 from cloudstead.engine.engine import Engine
 from cloudstead.engine.errors import Conflict, NotFound, Unavailable
 from cloudstead.engine.host.layout import Layout
-from cloudstead.engine.network.api import NetworkSpec, Subnet
-from cloudstead.engine.pods.api import (
-    Attachment,
-    ExecSpec,
-    LogSpec,
-    Mount,
-    PodEvent,
-    PodNetwork,
-    Resources,
-)
+from cloudstead.engine.network.api import Attachment, NetworkSpec, PodNetwork, Subnet
 from cloudstead.engine.pods.oci import OciDriver
+from cloudstead.engine.pods.specs import ExecSpec, LogSpec, Mount, Resources
+from cloudstead.engine.pods.states import PodEvent
 from cloudstead.kernel.store import Store
 from engine_support import Ground, busybox_layers, pieces, remove_all, running_engine, why_no_engine
 

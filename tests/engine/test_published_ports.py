@@ -11,8 +11,7 @@ import pytest
 from network_support import HOST_IP, OUTSIDE_IP, Machine, needs_networks, refused, tell
 
 from cloudstead.engine.errors import Conflict, Failed, InvalidArgument, Unsupported
-from cloudstead.engine.network.api import Subnet
-from cloudstead.engine.pods.api import Attachment, PodNetwork, PortMapping
+from cloudstead.engine.network.api import Attachment, PodNetwork, PortMapping, Subnet
 
 pytestmark = needs_networks
 

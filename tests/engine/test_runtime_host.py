@@ -18,9 +18,9 @@ from host_support import Stage, processes_naming
 from cloudstead.engine.errors import Conflict, EngineError, Failed, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.pods import cgroups, commands
-from cloudstead.engine.pods.api import ContainerSpec, Device, ExecSpec, LogSpec, Mount, Resources, Ulimit
 from cloudstead.engine.pods.commands import NetworkNamespace
 from cloudstead.engine.pods.failures import exit_code_of
+from cloudstead.engine.pods.specs import ContainerSpec, Device, ExecSpec, LogSpec, Mount, Resources, Ulimit
 from engine_support import why_no_engine
 
 pytestmark = pytest.mark.skipif(bool(why_no_engine()), reason=why_no_engine() or "-")

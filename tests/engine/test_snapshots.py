@@ -28,8 +28,8 @@ from snapshot_support import (
 )
 from snapshot_support import ground as ground
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound, NotPermitted, Unavailable, Unsupported
-from cloudstead.engine.snapshots import linux
 
 pytestmark = needs_host
 __all__ = ["ground", "module_ground"]

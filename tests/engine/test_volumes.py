@@ -14,8 +14,8 @@ import pytest
 from cloudstead.engine.errors import Conflict, EngineError, Failed, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.host.client import HostClient, needs_root
 from cloudstead.engine.host.layout import Layout
-from cloudstead.engine.pods.api import ContainerSpec
 from cloudstead.engine.pods.model import CONTAINERS, ContainerRow
+from cloudstead.engine.pods.specs import ContainerSpec
 from cloudstead.engine.volumes.model import USES, VOLUMES
 from cloudstead.engine.volumes.volumes import Volumes
 from cloudstead.kernel.clock import SystemClock

@@ -18,7 +18,8 @@ import msgspec
 
 from cloudstead.engine.errors import Failed
 from cloudstead.engine.images.api import Credentials, Image, Progress
-from cloudstead.engine.pods.api import PodNetwork, Resources, Ulimit
+from cloudstead.engine.network.api import PodNetwork
+from cloudstead.engine.pods.specs import Resources, Ulimit
 
 
 @dataclass(slots=True)

@@ -32,8 +32,7 @@ from cloudstead.engine.errors import EngineError, InvalidArgument, NotFound, Uns
 from cloudstead.engine.images import digests, manifests, references
 from cloudstead.engine.images.api import Image
 from cloudstead.engine.images.transport import Transport
-from cloudstead.engine.network.api import NetworkSpec, Subnet
-from cloudstead.engine.pods.api import Attachment, PodNetwork
+from cloudstead.engine.network.api import Attachment, NetworkSpec, PodNetwork, Subnet
 
 if TYPE_CHECKING:
     from cloudstead.engine.engine import Engine

@@ -14,10 +14,10 @@ from cloudstead.engine.build.copying import walk
 from cloudstead.engine.build.lines import LONGEST
 from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.build.tree import Entry, Tree
+from cloudstead.engine.compression import decoder, decompressed, detect
 from cloudstead.engine.errors import InvalidArgument, Unsupported
-from cloudstead.engine.images.compression import decoder, decompressed, detect
-from cloudstead.engine.images.threads import in_thread
 from cloudstead.engine.images.transport import Transport
+from cloudstead.engine.threads import in_thread
 
 LARGEST = 64 << 30  # bytes of a context, uncompressed
 LARGEST_IGNORE = 4 << 20

@@ -11,8 +11,8 @@ from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.build.tree import Entry, Tree
 from cloudstead.engine.errors import Failed, InvalidArgument, NotFound
 from cloudstead.engine.images import digests
-from cloudstead.engine.images.threads import in_thread
 from cloudstead.engine.images.transport import Transport
+from cloudstead.engine.threads import in_thread
 from cloudstead.http.upstream import NotSent, UpstreamResponse
 
 MOST_REDIRECTS = 10

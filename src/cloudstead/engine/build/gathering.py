@@ -16,8 +16,8 @@ from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.build.steps import Step
 from cloudstead.engine.build.tree import Entry, Tree
 from cloudstead.engine.errors import InvalidArgument, NotFound, Unsupported
-from cloudstead.engine.images.threads import in_thread
 from cloudstead.engine.snapshots.api import Snapshots
+from cloudstead.engine.threads import in_thread
 
 INLINE_MODE = 0o644
 MOST_LINKS = 40

@@ -6,7 +6,7 @@ import stat
 
 from cloudstead.engine.errors import InvalidArgument, NotFound
 from cloudstead.engine.snapshots.api import Snapshots
-from cloudstead.engine.snapshots.host_tar import TarReader
+from cloudstead.engine.tar.reader import TarReader
 
 LARGEST_ID = 2**31 - 1
 LONGEST = 4 << 20  # bytes of /etc/passwd

@@ -17,8 +17,8 @@ from cloudstead.engine.build.copying import Item, Plan
 from cloudstead.engine.build.modes import Change
 from cloudstead.engine.build.tree import Entry
 from cloudstead.engine.errors import InvalidArgument, NotFound
-from cloudstead.engine.images.threads import in_thread
 from cloudstead.engine.snapshots.api import Snapshots
+from cloudstead.engine.threads import in_thread
 
 MOST_LINKS = 40
 BATCH = 1 << 20

@@ -21,9 +21,9 @@ from cloudstead.engine.build.spool import Spool, once
 from cloudstead.engine.build.steps import Step
 from cloudstead.engine.build.tree import Entry, Tree
 from cloudstead.engine.errors import InvalidArgument, NotFound
-from cloudstead.engine.images.threads import in_thread
-from cloudstead.engine.pods.api import Mount
+from cloudstead.engine.pods.specs import Mount
 from cloudstead.engine.snapshots.api import Snapshots
+from cloudstead.engine.threads import in_thread
 
 FILE = "file"  # the name of the one file that a bind mounts
 CACHE = "cache"  # the folder that a cache mounts

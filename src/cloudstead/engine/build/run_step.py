@@ -22,7 +22,8 @@ from cloudstead.engine.build.steps import Step
 from cloudstead.engine.build.words import expand
 from cloudstead.engine.errors import Conflict, NotPermitted
 from cloudstead.engine.images import digests
-from cloudstead.engine.pods.api import ContainerSpec, LogSpec, Mount, PodNetwork, PodSpec
+from cloudstead.engine.network.api import PodNetwork
+from cloudstead.engine.pods.specs import ContainerSpec, LogSpec, Mount, PodSpec
 from cloudstead.engine.snapshots.api import Unpacked
 
 OWNER = "build"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from cloudstead.engine.errors import InvalidArgument, NoSpace
-from cloudstead.engine.images.threads import in_thread
+from cloudstead.engine.threads import in_thread
 
 PIECE = 1 << 20
 _ENOSPC = 28

@@ -15,7 +15,7 @@ import msgspec
 from cloudstead.engine.build.api import BuildEvent, Output, Tell
 from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.errors import Failed
-from cloudstead.engine.images.threads import in_thread
+from cloudstead.engine.threads import in_thread
 
 KEPT = 1 << 20  # characters of one stage in memory
 MOST = 4 << 30  # bytes of one stage in its file

@@ -15,9 +15,9 @@ import msgspec
 
 from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.errors import InvalidArgument, NotPermitted
-from cloudstead.engine.images.threads import in_thread
-from cloudstead.engine.snapshots.host_tar import FIFO, FILE, FOLDER, LINK, SYMLINK, TarReader
-from cloudstead.engine.snapshots.host_tar import Entry as Member
+from cloudstead.engine.tar.reader import FIFO, FILE, FOLDER, LINK, SYMLINK, TarReader
+from cloudstead.engine.tar.reader import Entry as Member
+from cloudstead.engine.threads import in_thread
 
 MOST_ENTRIES = 1_000_000
 DEEPEST = 200  # folders

@@ -23,7 +23,7 @@ from cloudstead.engine.build.variables import Arguments
 from cloudstead.engine.images.api import Descriptor, Platform
 from cloudstead.engine.images.records import rfc3339
 from cloudstead.engine.images.transport import Transport
-from cloudstead.engine.pods.api import PodNetwork
+from cloudstead.engine.network.api import PodNetwork
 
 if TYPE_CHECKING:
     from cloudstead.engine.engine import Engine

@@ -15,7 +15,8 @@ from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest
 from cloudstead.engine.dockerapi.shapes import Ulimit as UlimitShape
 from cloudstead.engine.errors import InvalidArgument, Unsupported
-from cloudstead.engine.pods.api import PodNetwork, Resources, Ulimit
+from cloudstead.engine.network.api import PodNetwork
+from cloudstead.engine.pods.specs import Resources, Ulimit
 
 T = TypeVar("T")
 BUILDKIT = (

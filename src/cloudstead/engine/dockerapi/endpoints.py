@@ -11,7 +11,7 @@ import msgspec
 
 from cloudstead.engine.dockerapi.network_model import DockerNetwork
 from cloudstead.engine.errors import InvalidArgument, Unsupported
-from cloudstead.engine.pods.api import AttachedInterface, Attachment
+from cloudstead.engine.network.api import AttachedInterface, Attachment
 
 MAC = re.compile(r"([0-9a-f]{2}[:-]){5}[0-9a-f]{2}", re.IGNORECASE)
 

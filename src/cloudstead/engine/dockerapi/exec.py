@@ -15,8 +15,9 @@ from cloudstead.engine.dockerapi.model import DockerContainer
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.shapes import Shape
 from cloudstead.engine.errors import Conflict, Failed, NotFound
-from cloudstead.engine.pods.api import ExecSpec, Execution
+from cloudstead.engine.pods.api import Execution
 from cloudstead.engine.pods.failures import exit_code_of
+from cloudstead.engine.pods.specs import ExecSpec
 
 if TYPE_CHECKING:
     from cloudstead.engine.dockerapi.api import DockerApi

@@ -12,7 +12,7 @@ from cloudstead.engine.dockerapi.api import DockerApi
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.errors import InvalidArgument, NotFound
-from cloudstead.engine.pods.api import PathStat
+from cloudstead.engine.snapshots.api import PathStat
 from cloudstead.http.messages import HttpResponse
 
 STAT_HEADER = "X-Docker-Container-Path-Stat"

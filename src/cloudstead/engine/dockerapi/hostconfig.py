@@ -19,7 +19,8 @@ from cloudstead.engine.dockerapi.registry import Containers, short
 from cloudstead.engine.dockerapi.security import capabilities, security
 from cloudstead.engine.dockerapi.sizes import size_of
 from cloudstead.engine.errors import InvalidArgument, Unsupported
-from cloudstead.engine.pods import api as pods
+from cloudstead.engine.network.api import PodNetwork
+from cloudstead.engine.pods import specs
 from cloudstead.engine.pods.signals import number_of
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ SIZE_OPTION = "size"
 
 
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
-    pod: pods.PodSpec
-    container: pods.ContainerSpec  # without layers; its mounts without the names of volumes that are yet to be made
+    pod: specs.PodSpec
+    container: specs.ContainerSpec  # without layers; its mounts without the names of volumes that are yet to be made
     mounts: list[mounts.Wanted]
     network: networking.Plan
     path: str
@@ -70,7 +71,7 @@ def translate(
     check_sysctls(host, network.pod)
     args = [*(merging.words(config.entrypoint) or []), *(merging.words(config.cmd) or [])]
     return Translation(
-        pod=pods.PodSpec(
+        pod=specs.PodSpec(
             id=id,
             owner="docker",
             network=network.pod,
@@ -88,9 +89,9 @@ def translate(
 
 def container_spec(
     api: DockerApi, id: str, config: shapes.ContainerConfig, host: shapes.HostConfig, args: tuple[str, ...], hostname: str
-) -> pods.ContainerSpec:
+) -> specs.ContainerSpec:
     protection = security(host)
-    return pods.ContainerSpec(
+    return specs.ContainerSpec(
         id=id,
         layers=(),
         args=args,
@@ -156,7 +157,7 @@ def working_dir(path: str) -> str:
     return path or "/"
 
 
-def health(config: shapes.ContainerConfig) -> pods.HealthCheck | None:
+def health(config: shapes.ContainerConfig) -> specs.HealthCheck | None:
     check = config.healthcheck
     if check is None:
         return None
@@ -180,7 +181,7 @@ def health(config: shapes.ContainerConfig) -> pods.HealthCheck | None:
     test = tuple(check.test)
     if test[0] == "CMD-SHELL" and config.shell:
         test = ("CMD", *config.shell, *test[1:])
-    return pods.HealthCheck(
+    return specs.HealthCheck(
         test=test,
         interval=check.interval / 1e9 or 30.0,
         timeout=check.timeout / 1e9 or 30.0,
@@ -207,7 +208,7 @@ def check_restart_policy(host: shapes.HostConfig) -> None:
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
 
 
-def check_sysctls(host: shapes.HostConfig, network: pods.PodNetwork) -> None:
+def check_sysctls(host: shapes.HostConfig, network: PodNetwork) -> None:
     for name in host.sysctls or {}:
         if not re.fullmatch(r"[a-z0-9_.\-/]{1,200}", name):
             raise InvalidArgument(f"invalid sysctl: {name[:100]}")
@@ -231,7 +232,7 @@ def inherited(api: DockerApi, host: shapes.HostConfig) -> list[MountPoint]:
     return found
 
 
-def devices(host: shapes.HostConfig) -> tuple[pods.Device, ...]:
+def devices(host: shapes.HostConfig) -> tuple[specs.Device, ...]:
     found = []
     for each in host.devices or ():
         permissions = each.cgroup_permissions or "rwm"
@@ -242,21 +243,21 @@ def devices(host: shapes.HostConfig) -> tuple[pods.Device, ...]:
             raise InvalidArgument(
                 f"error gathering device information while adding custom device {each.path_on_host[:200]!r}: not a device node"
             )
-        found.append(pods.Device(path=each.path_on_host, container_path=inside, permissions=permissions))
+        found.append(specs.Device(path=each.path_on_host, container_path=inside, permissions=permissions))
     for rule in host.device_cgroup_rules or ():
         if not re.fullmatch(r"[acb] (\d+|\*):(\d+|\*) [rwm]{1,3}", rule):
             raise InvalidArgument(f"invalid device cgroup rule format: '{rule[:100]}'")
     return tuple(found)
 
 
-def ulimits(host: shapes.HostConfig) -> tuple[pods.Ulimit, ...]:
-    found: dict[str, pods.Ulimit] = {}
+def ulimits(host: shapes.HostConfig) -> tuple[specs.Ulimit, ...]:
+    found: dict[str, specs.Ulimit] = {}
     for each in host.ulimits or ():
         if not re.fullmatch(r"[a-z]{2,12}", each.name):
             raise InvalidArgument(f"invalid ulimit type: {each.name[:100]}")
         if each.hard != -1 and (each.soft == -1 or each.soft > each.hard):
             raise InvalidArgument(f"ulimit soft limit must be less than or equal to hard limit: {each.soft} > {each.hard}")
-        found[each.name] = pods.Ulimit(name=each.name, soft=each.soft, hard=each.hard)
+        found[each.name] = specs.Ulimit(name=each.name, soft=each.soft, hard=each.hard)
     return tuple(found.values())
 
 
@@ -280,7 +281,7 @@ def storage_size(host: shapes.HostConfig) -> int:
     return size_of(options[SIZE_OPTION]) if options else 0
 
 
-def log_spec(config: shapes.LogConfig) -> pods.LogSpec:
+def log_spec(config: shapes.LogConfig) -> specs.LogSpec:
     options = config.config or {}
     if config.type not in ("", "json-file", "local", "none"):
         raise Unsupported(f"logger: no log driver named '{config.type[:100]}' is registered")
@@ -288,12 +289,12 @@ def log_spec(config: shapes.LogConfig) -> pods.LogSpec:
         if name not in LOG_OPTIONS or config.type == "none":
             raise InvalidArgument(f"unknown log opt '{name[:100]}' for {config.type or 'json-file'} log driver")
     if config.type == "none":
-        return pods.LogSpec(driver="none")
+        return specs.LogSpec(driver="none")
     files = options.get("max-file", "1")
     if not files.isascii() or not files.isdigit() or not 1 <= int(files) <= 1000:
         raise InvalidArgument(f"invalid max-file: {files[:100]}")
     size = options.get("max-size", "")  # without it max-file has nothing to count: one file grows, as in Docker
-    return pods.LogSpec(max_size=size_of(size) if size and size != "-1" else 0, max_files=int(files))
+    return specs.LogSpec(max_size=size_of(size) if size and size != "-1" else 0, max_files=int(files))
 
 
 def one_of(name: str, value: str, *known: str) -> str:

@@ -16,7 +16,7 @@ from cloudstead.engine.dockerapi.registry import Containers, short
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.dockerapi.status import port_map
 from cloudstead.engine.errors import NotFound
-from cloudstead.engine.pods.api import ContainerStatus, PodStatus
+from cloudstead.engine.pods.states import ContainerStatus, PodStatus
 from cloudstead.http.messages import HttpResponse
 
 GRAPH_DRIVER = "overlay2"

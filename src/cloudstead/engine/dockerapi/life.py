@@ -18,7 +18,7 @@ from cloudstead.engine.dockerapi.model import DockerContainer
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.restart import Restarts
 from cloudstead.engine.errors import Conflict, EngineError, NotFound
-from cloudstead.engine.pods.api import PodEvent
+from cloudstead.engine.pods.states import PodEvent
 from cloudstead.engine.volumes.volumes import Volumes
 
 if TYPE_CHECKING:

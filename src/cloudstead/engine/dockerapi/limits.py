@@ -8,7 +8,7 @@ import re
 from cloudstead.engine.dockerapi import shapes
 from cloudstead.engine.dockerapi.refusals import refuse
 from cloudstead.engine.errors import InvalidArgument
-from cloudstead.engine.pods import api as pods
+from cloudstead.engine.pods import specs
 
 LEAST_MEMORY = 6 << 20
 CPU_PERIOD = 100_000  # microseconds; what `--cpus` is counted in
@@ -29,7 +29,7 @@ UNSUPPORTED = {
 }
 
 
-def resources(wanted: shapes.Limits) -> pods.Resources:
+def resources(wanted: shapes.Limits) -> specs.Resources:
     """Raises InvalidArgument and Unsupported, where there are such in Docker's words."""
     refuse(wanted, UNSUPPORTED)
     check_memory(wanted)
@@ -42,7 +42,7 @@ def resources(wanted: shapes.Limits) -> pods.Resources:
         raise InvalidArgument("invalid CPU shares: must be a positive integer")
     if wanted.blkio_weight and not 10 <= wanted.blkio_weight <= 1000:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
-    return pods.Resources(
+    return specs.Resources(
         memory=wanted.memory,
         memory_reservation=wanted.memory_reservation,
         memory_swap=wanted.memory_swap,
@@ -102,8 +102,8 @@ def cpu_time(wanted: shapes.Limits) -> tuple[int, int]:
     return max(0, quota), period
 
 
-def throttles(wanted: list[shapes.ThrottleDevice] | None) -> tuple[pods.ThrottleDevice, ...]:
+def throttles(wanted: list[shapes.ThrottleDevice] | None) -> tuple[specs.ThrottleDevice, ...]:
     for each in wanted or ():
         if not each.path.startswith("/") or each.rate < 0:
             raise InvalidArgument(f"invalid limit of a block device: {each.path}:{each.rate}")
-    return tuple(pods.ThrottleDevice(path=each.path, rate=each.rate) for each in wanted or ())
+    return tuple(specs.ThrottleDevice(path=each.path, rate=each.rate) for each in wanted or ())

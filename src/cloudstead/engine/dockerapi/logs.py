@@ -15,7 +15,7 @@ from cloudstead.engine.dockerapi.parameters import whole
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.errors import InvalidArgument, Unsupported
-from cloudstead.engine.pods.api import LogRecord
+from cloudstead.engine.pods.states import LogRecord
 from cloudstead.http.messages import HttpResponse
 
 

@@ -20,7 +20,7 @@ from cloudstead.engine.dockerapi import shapes
 from cloudstead.engine.dockerapi.model import MountPoint
 from cloudstead.engine.dockerapi.sizes import size_of
 from cloudstead.engine.errors import InvalidArgument, Unsupported
-from cloudstead.engine.pods.api import Mount
+from cloudstead.engine.pods.specs import Mount
 from cloudstead.engine.volumes.volumes import NAME, Volumes
 
 PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})

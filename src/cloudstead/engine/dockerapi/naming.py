@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from cloudstead.engine.dockerapi.networks import DockerNetworks
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.errors import NotFound
+from cloudstead.engine.network.api import AttachedInterface
 from cloudstead.engine.network.dns_messages import Record
-from cloudstead.engine.pods.api import AttachedInterface
 
 if TYPE_CHECKING:
     from cloudstead.engine.dockerapi.api import DockerApi

@@ -15,7 +15,7 @@ from cloudstead.engine.dockerapi.network_specs import HOST_IP
 from cloudstead.engine.dockerapi.networks import DockerNetworks
 from cloudstead.engine.dockerapi.registry import Containers, short
 from cloudstead.engine.errors import InvalidArgument, Unsupported
-from cloudstead.engine.pods.api import Attachment, PodNetwork, PortMapping
+from cloudstead.engine.network.api import Attachment, PodNetwork, PortMapping
 
 if TYPE_CHECKING:
     from cloudstead.engine.dockerapi.api import DockerApi

@@ -20,7 +20,7 @@ from cloudstead.engine.dockerapi.parameters import moment
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NoSpace, NotFound
-from cloudstead.engine.pods.api import AttachedInterface
+from cloudstead.engine.network.api import AttachedInterface
 from cloudstead.http.messages import HttpResponse
 
 log = logging.getLogger(__name__)

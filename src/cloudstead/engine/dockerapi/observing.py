@@ -12,7 +12,7 @@ from cloudstead.engine.dockerapi.model import DockerContainer
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.errors import Conflict, NotFound
-from cloudstead.engine.pods.api import Stats
+from cloudstead.engine.pods.states import Stats
 from cloudstead.http.messages import HttpResponse
 
 INTERVAL = 1.0  # seconds between two samples

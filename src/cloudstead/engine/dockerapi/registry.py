@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudstead.engine.dockerapi.model import CONTAINERS, DockerContainer
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
-from cloudstead.engine.pods.api import ContainerStatus
+from cloudstead.engine.pods.states import ContainerStatus
 from cloudstead.kernel.store import Exists
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cloudstead.engine.dockerapi.model import DockerContainer
-from cloudstead.engine.pods.api import ContainerStatus, PodStatus, PortMapping
+from cloudstead.engine.network.api import PortMapping
+from cloudstead.engine.pods.states import ContainerStatus, PodStatus
 
 _UNITS = ((60, "second"), (60, "minute"), (48, "hour"), (14, "day"), (0, ""))
 

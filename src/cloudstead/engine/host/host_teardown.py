@@ -10,7 +10,7 @@ from pathlib import Path
 from cloudstead.engine.host.commands import TearDown
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.snapshots.linux import unmount
+from cloudstead.engine.linux import unmount
 
 MNT_DETACH = 2
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from cloudstead.engine.errors import Conflict, Failed, InvalidArgument, NotFound
 from cloudstead.engine.images import digests
 from cloudstead.engine.images.ingest import Ingest, PausedHashes, disk_error
-from cloudstead.engine.images.threads import in_thread
+from cloudstead.engine.threads import in_thread
 
 PIECE = 1 << 20  # bytes read at once
 SMALL = 4 << 20  # of a manifest: OCI distribution-spec, "Pushing Manifests"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, NoSpace
 from cloudstead.engine.images import digests
-from cloudstead.engine.images.threads import P, in_thread
+from cloudstead.engine.threads import P, in_thread
 
 if TYPE_CHECKING:
     from cloudstead.engine.images.content import ContentStore

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from cloudstead.engine.compression import HEAD, decompressed, detect
 from cloudstead.engine.errors import InvalidArgument, NotFound
 from cloudstead.engine.images import digests, manifests, media_types
 from cloudstead.engine.images.api import Descriptor, Image, Progress, Tell
 from cloudstead.engine.images.collection import release
-from cloudstead.engine.images.compression import HEAD, decompressed, detect
 from cloudstead.engine.images.content import SMALL, Lease
 from cloudstead.engine.images.manifests import Index, Manifest
 from cloudstead.engine.images.records import new_row

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 from msgspec.structs import replace
 
+from cloudstead.engine.compression import GzipWriter, decompressed
 from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.images import manifests, media_types
 from cloudstead.engine.images.api import Descriptor, ExecConfig, HistoryEntry, Image, ImageConfig, Platform, RootFs
-from cloudstead.engine.images.compression import GzipWriter, decompressed
 from cloudstead.engine.images.content import Lease
 from cloudstead.engine.images.records import new_row, rfc3339, tagged_reference
 from cloudstead.engine.images.room import Room, Unpacking
-from cloudstead.engine.images.threads import in_thread
+from cloudstead.engine.threads import in_thread
 
 BATCH = 1 << 20
 TAR_BLOCK = 512

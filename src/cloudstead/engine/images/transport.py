@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 from cloudstead.engine.errors import InvalidArgument, Unavailable
 from cloudstead.engine.images.tasks import KeyedLocks
-from cloudstead.engine.images.threads import in_thread
+from cloudstead.engine.threads import in_thread
 from cloudstead.http.upstream import NotSent, Upstream, UpstreamError, UpstreamResponse
 from cloudstead.kernel.clock import Clock
 

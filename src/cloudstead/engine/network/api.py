@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from cloudstead.engine.network.dns_messages import Record
-from cloudstead.engine.pods.api import AttachedInterface, PodNetwork, PortMapping
+from cloudstead.engine.spec import Spec
 
 
 class Subnet(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,47 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     names: bool = True  # pods find one another by name
     dns_domain: str = ""  # appended to bare names too
+
+
+class PortMapping(Spec, frozen=True, kw_only=True):
+    container_port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+    host_ip: str = ""  # empty: all addresses
+    host_port: int = 0  # 0: a free one, told by PodStatus.ports
+
+
+class Attachment(Spec, frozen=True, kw_only=True):
+    """One interface of a pod in a network."""
+
+    network: str  # the network's id
+    subnet: str = ""  # of the network; empty: its first
+    ip: str = ""  # empty: the next free one
+    mac: str = ""
+    aliases: tuple[str, ...] = ()  # further names by which pods of the same network find it
+    security_groups: tuple[str, ...] = ()  # ids; none: nothing is filtered
+
+
+class PodNetwork(Spec, frozen=True, kw_only=True):
+    mode: Literal["none", "host", "vpc", "pod"] = "vpc"
+    pod: str = ""  # mode "pod": share the namespace of this one
+    attachments: tuple[Attachment, ...] = ()  # mode "vpc": the first has the default route
+    ports: tuple[PortMapping, ...] = ()
+    dns: tuple[str, ...] = ()  # name servers instead of the network's own
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()  # "name:address" lines for /etc/hosts; the address "host-gateway" is the host's
+
+
+class AttachedInterface(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attachment became."""
+
+    network: str
+    subnet: str
+    name: str  # "eth0"
+    ip: str
+    prefix: int
+    gateway: str
+    mac: str
 
 
 class Asker(NamedTuple):

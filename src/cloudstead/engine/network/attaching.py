@@ -16,12 +16,12 @@ from msgspec.structs import replace
 from cloudstead.engine.errors import EngineError, InvalidArgument, NotFound
 from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.network import commands, specs
+from cloudstead.engine.network.api import AttachedInterface, PodNetwork, PortMapping
 from cloudstead.engine.network.commands import PortSetup
 from cloudstead.engine.network.model import AttachedPod, Endpoint
 from cloudstead.engine.network.records import Records, first_free_name
 from cloudstead.engine.network.relays import Relays
 from cloudstead.engine.network.routers import Routers
-from cloudstead.engine.pods.api import AttachedInterface, PodNetwork, PortMapping
 
 log = logging.getLogger("cloudstead.engine.network")
 

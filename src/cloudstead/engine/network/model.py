@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import msgspec
 
-from cloudstead.engine.network.api import NetworkSpec, SecurityGroup
+from cloudstead.engine.network.api import AttachedInterface, NetworkSpec, SecurityGroup
 from cloudstead.engine.network.commands import PortSetup
-from cloudstead.engine.pods.api import AttachedInterface
 from cloudstead.kernel.store import Row, Table
 
 

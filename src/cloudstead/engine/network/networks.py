@@ -21,12 +21,11 @@ from typing import Literal
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument
 from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.network import addresses, commands, specs
-from cloudstead.engine.network.api import NetworkSpec, SecurityGroup, Zone
+from cloudstead.engine.network.api import AttachedInterface, NetworkSpec, PodNetwork, PortMapping, SecurityGroup, Zone
 from cloudstead.engine.network.attaching import Attaching
 from cloudstead.engine.network.dns_forwarding import Forwarder
 from cloudstead.engine.network.records import Records, overlap
 from cloudstead.engine.network.routers import Routers
-from cloudstead.engine.pods.api import AttachedInterface, PodNetwork, PortMapping
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.store import Store
 

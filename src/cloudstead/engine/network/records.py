@@ -10,10 +10,9 @@ from msgspec.structs import replace
 from cloudstead.engine.errors import Conflict, InvalidArgument, NoSpace, NotFound
 from cloudstead.engine.network import specs
 from cloudstead.engine.network.addresses import AddressPool
-from cloudstead.engine.network.api import NetworkSpec, SecurityGroup
+from cloudstead.engine.network.api import AttachedInterface, Attachment, NetworkSpec, SecurityGroup
 from cloudstead.engine.network.commands import InterfaceSetup, Listening, Member, NetworkSetup, PortSetup
 from cloudstead.engine.network.model import ATTACHED, GROUPS, NETWORKS, AttachedPod, Endpoint, Group, Network
-from cloudstead.engine.pods.api import AttachedInterface, Attachment
 from cloudstead.kernel.store import Store
 
 MOST_NETWORKS = 36**3

@@ -9,10 +9,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 from cloudstead.engine.errors import Conflict, InvalidArgument, Unsupported
 from cloudstead.engine.network.addresses import address_of, gateway_of, mac_of, network_of
-from cloudstead.engine.network.api import NetworkSpec, Rule, SecurityGroup, Subnet
+from cloudstead.engine.network.api import AttachedInterface, Attachment, NetworkSpec, Rule, SecurityGroup, Subnet
 from cloudstead.engine.network.commands import GroupSetup, InterfaceSetup, RuleSetup, SubnetSetup
 from cloudstead.engine.network.model import Endpoint
-from cloudstead.engine.pods.api import AttachedInterface, Attachment
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 _POD = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}\Z")

@@ -14,22 +14,13 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
-from cloudstead.engine.pods.api import (
-    AttachedInterface,
-    Change,
-    ContainerSpec,
-    ExecSpec,
-    LogRecord,
-    PathStat,
-    PodEvent,
-    PortMapping,
-    Processes,
-    Resources,
-    Stats,
-    Streams,
-)
+from cloudstead.engine.network.api import AttachedInterface, PortMapping
+from cloudstead.engine.pods.api import Streams
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.records import Container, Pod, Records
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, Resources
+from cloudstead.engine.pods.states import LogRecord, PodEvent, Processes, Stats
+from cloudstead.engine.snapshots.api import Change, PathStat
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.store import Store
 

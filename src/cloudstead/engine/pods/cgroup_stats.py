@@ -6,8 +6,8 @@ import os
 import time
 from typing import Any
 
-from cloudstead.engine.pods.api import Stats
 from cloudstead.engine.pods.cgroups import Tree, read_lines
+from cloudstead.engine.pods.states import Stats
 
 TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 UNLIMITED = 1 << 62  # v1 says a number near 2^63 for none

@@ -20,8 +20,10 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from cloudstead.engine.host.messages import Command, Event, HexId, Name
-from cloudstead.engine.pods.api import ContainerSpec, ExecSpec, Mount, Processes, Resources, Spec, Stats
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, Mount, Resources
+from cloudstead.engine.pods.states import Processes, Stats
 from cloudstead.engine.snapshots.api import View
+from cloudstead.engine.spec import Spec
 
 Signal = Annotated[int, msgspec.Meta(ge=0, le=64)]
 """A number; 0 only asks whether it runs."""

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from cloudstead.engine.host.channel import close_all
 from cloudstead.engine.pods import logfile
-from cloudstead.engine.pods.api import LogRecord
 from cloudstead.engine.pods.inotify import Growth
+from cloudstead.engine.pods.states import LogRecord
 from cloudstead.kernel.clock import Clock
 
 LOOK_AGAIN = 0.25  # seconds, where a file cannot be watched

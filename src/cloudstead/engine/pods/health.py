@@ -15,7 +15,9 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from cloudstead.engine.errors import EngineError
-from cloudstead.engine.pods.api import ExecSpec, Execution, Health, HealthCheck, Probe
+from cloudstead.engine.pods.api import Execution
+from cloudstead.engine.pods.specs import ExecSpec, HealthCheck
+from cloudstead.engine.pods.states import Health, Probe
 from cloudstead.kernel.clock import Clock
 
 KEPT = 5  # probes

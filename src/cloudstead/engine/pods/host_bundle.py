@@ -12,17 +12,17 @@ from typing import Any
 
 import msgspec
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.host.programs import PATH
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import capabilities, cgroups, commands, seccomp
-from cloudstead.engine.pods.api import ContainerSpec
 from cloudstead.engine.pods.host_devices import find_devices
 from cloudstead.engine.pods.host_mounts import Sources
 from cloudstead.engine.pods.host_records import Files, Process, alive
 from cloudstead.engine.pods.host_rootfs import find_user
 from cloudstead.engine.pods.oci_spec import ULIMITS, Surroundings, runtime_config
-from cloudstead.engine.snapshots import linux
+from cloudstead.engine.pods.specs import ContainerSpec
 
 INITS = ("docker-init", "tini-static", "catatonit")  # Debian: tini, catatonit
 RECURSIVE_READ_ONLY = (5, 12)  # Linux: mount_setattr

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from cloudstead.engine.errors import InvalidArgument
-from cloudstead.engine.pods.api import Device
 from cloudstead.engine.pods.oci_spec import DeviceNode
+from cloudstead.engine.pods.specs import Device
 
 SKIPPED = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console")  # of /dev: a container has its own
 DEEPEST = 8

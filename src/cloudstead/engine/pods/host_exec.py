@@ -25,7 +25,6 @@ from cloudstead.engine.host.handlers import With, handles
 from cloudstead.engine.host.programs import PATH
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import capabilities, cgroups, commands, oci_spec
-from cloudstead.engine.pods.api import ExecSpec
 from cloudstead.engine.pods.failures import exec_failure
 from cloudstead.engine.pods.host_bundle import available_capabilities
 from cloudstead.engine.pods.host_monitor import until_readable
@@ -33,6 +32,7 @@ from cloudstead.engine.pods.host_records import Files, Process, Record, process
 from cloudstead.engine.pods.host_rootfs import find_user
 from cloudstead.engine.pods.host_running import signal_to
 from cloudstead.engine.pods.host_state import Pods, pods_of
+from cloudstead.engine.pods.specs import ExecSpec
 
 WITHIN = 60.0  # seconds for the runtime to start it
 PR_SET_CHILD_SUBREAPER = 36

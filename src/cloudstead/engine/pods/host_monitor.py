@@ -17,9 +17,9 @@ import msgspec
 from cloudstead.engine.errors import Failed
 from cloudstead.engine.host.programs import PATH, find
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.pods.api import ContainerSpec
 from cloudstead.engine.pods.failures import start_failure
 from cloudstead.engine.pods.host_records import Files
+from cloudstead.engine.pods.specs import ContainerSpec
 
 SYNC = 3  # the descriptor of the pipe in conmon
 WITHIN = 60.0  # seconds for `runtime create`

@@ -12,12 +12,12 @@ import shutil
 import stat
 from pathlib import Path
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Failed, InvalidArgument, NotFound
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.pods.api import ContainerSpec, Mount
 from cloudstead.engine.pods.host_records import Files
 from cloudstead.engine.pods.oci_mounts import target_of
-from cloudstead.engine.snapshots import linux
+from cloudstead.engine.pods.specs import ContainerSpec, Mount
 from cloudstead.engine.volumes.host import volume_path
 
 SPARE = 1 << 20  # bytes of a tmpfs with secrets beyond what they take

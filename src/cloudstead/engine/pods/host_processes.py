@@ -10,8 +10,8 @@ from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.programs import find
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import cgroup_stats, cgroups, commands
-from cloudstead.engine.pods.api import Processes, Stats
 from cloudstead.engine.pods.host_state import pods_of
+from cloudstead.engine.pods.states import Processes, Stats
 
 DEFAULT_ARGUMENTS = "-ef"
 

@@ -23,7 +23,7 @@ from typing import Literal
 import msgspec
 
 from cloudstead.engine.host.layout import Layout
-from cloudstead.engine.pods.api import LogSpec
+from cloudstead.engine.pods.specs import LogSpec
 
 ROOM = 1024  # bytes of a usual record, with some to spare
 LOST = 255  # the exit code of a container whose end nobody saw, as in Docker

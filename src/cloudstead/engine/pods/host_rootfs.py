@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.pods.oci_spec import User
-from cloudstead.engine.snapshots import linux
 
 LONGEST = 4 << 20  # bytes of /etc/passwd that are read
 LARGEST_ID = 2**31 - 1

@@ -13,7 +13,6 @@ import time
 import msgspec
 
 from cloudstead.engine.pods import cgroups, seccomp
-from cloudstead.engine.pods.api import ContainerSpec, LogSpec
 from cloudstead.engine.pods.host_bundle import available_capabilities, find_init, lowest_oom_score, namespace_of
 from cloudstead.engine.pods.host_cleanup import remove, undo
 from cloudstead.engine.pods.host_mounts import Sources
@@ -21,6 +20,7 @@ from cloudstead.engine.pods.host_records import Files, Record, boot, look
 from cloudstead.engine.pods.host_start import let_go, run_monitor, runtime_path
 from cloudstead.engine.pods.host_state import Pods
 from cloudstead.engine.pods.oci_spec import Surroundings, runtime_config
+from cloudstead.engine.pods.specs import ContainerSpec, LogSpec
 
 HOLDERS = ("catatonit",)  # of the static inits, the one that can do nothing (-P)
 

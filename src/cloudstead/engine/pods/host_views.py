@@ -5,10 +5,10 @@ from __future__ import annotations
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import commands
-from cloudstead.engine.pods.api import ContainerSpec, Mount
 from cloudstead.engine.pods.host_mounts import Sources
 from cloudstead.engine.pods.host_state import files_of
 from cloudstead.engine.pods.oci_mounts import target_of
+from cloudstead.engine.pods.specs import ContainerSpec, Mount
 from cloudstead.engine.snapshots.api import View
 from cloudstead.engine.snapshots.host_mounts import borrowed, shelf_of
 

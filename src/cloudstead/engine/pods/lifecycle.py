@@ -19,13 +19,15 @@ from msgspec.structs import asdict, replace
 
 from cloudstead.engine.errors import Conflict, EngineError, Failed, InvalidArgument, NotFound
 from cloudstead.engine.pods import health, recovery
-from cloudstead.engine.pods.api import ContainerSpec, ContainerStatus, ExecSpec, Execution, Exit, Health, Resources
+from cloudstead.engine.pods.api import Execution
 from cloudstead.engine.pods.commands import ContainerExited, ContainerOom, FoundContainer
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.failures import exit_code_of
 from cloudstead.engine.pods.pod_life import PodLife
 from cloudstead.engine.pods.records import Container, Pod
 from cloudstead.engine.pods.signals import SIGKILL, number_of
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, Resources
+from cloudstead.engine.pods.states import ContainerStatus, Exit, Health
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.store import Store
 

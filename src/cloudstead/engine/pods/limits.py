@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from cloudstead.engine.errors import InvalidArgument, Unsupported
-from cloudstead.engine.pods.api import Resources, ThrottleDevice
+from cloudstead.engine.pods.specs import Resources, ThrottleDevice
 
 SMALLEST_MEMORY = 6 << 20
 _CPUS = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")

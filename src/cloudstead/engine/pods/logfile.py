@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from cloudstead.engine.pods.api import LogRecord
+from cloudstead.engine.pods.states import LogRecord
 
 BLOCK = 256 << 10
 STEP = 20 << 10  # bytes that hold a whole record, wherever one begins to read

@@ -9,7 +9,9 @@ The state has a row of its own, because it changes often and is small, while a s
 
 from __future__ import annotations
 
-from cloudstead.engine.pods.api import AttachedInterface, ContainerSpec, ContainerStatus, PodSpec, PortMapping
+from cloudstead.engine.network.api import AttachedInterface, PortMapping
+from cloudstead.engine.pods.specs import ContainerSpec, PodSpec
+from cloudstead.engine.pods.states import ContainerStatus
 from cloudstead.kernel.store import Row, Table
 
 

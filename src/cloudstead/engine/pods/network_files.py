@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cloudstead.engine.pods.api import AttachedInterface, PodNetwork
+from cloudstead.engine.network.api import AttachedInterface, PodNetwork
 
 HOST_GATEWAY = "host-gateway"  # in `extra_hosts`: the address by which the host is reached
 FALLBACK = ("8.8.8.8", "8.8.4.4")  # Docker's, for a machine whose own resolver is at a loopback address

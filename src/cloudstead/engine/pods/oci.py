@@ -16,21 +16,9 @@ from typing import Any
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound, Unavailable
 from cloudstead.engine.host.channel import close_all
 from cloudstead.engine.host.client import HostClient
-from cloudstead.engine.network.api import Networks
+from cloudstead.engine.network.api import AttachedInterface, Networks, PortMapping
 from cloudstead.engine.pods import commands, limits
-from cloudstead.engine.pods.api import (
-    AttachedInterface,
-    Change,
-    ContainerSpec,
-    ExecSpec,
-    LogRecord,
-    PathStat,
-    PortMapping,
-    Processes,
-    Resources,
-    Stats,
-    Streams,
-)
+from cloudstead.engine.pods.api import Streams
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.following import Following
 from cloudstead.engine.pods.inotify import Growth
@@ -38,8 +26,10 @@ from cloudstead.engine.pods.lifecycle import CONTAINER_ID, LOST, Lifecycle
 from cloudstead.engine.pods.namespaces import Namespaces
 from cloudstead.engine.pods.owners import owner_of
 from cloudstead.engine.pods.records import Container, Pod
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, Resources
+from cloudstead.engine.pods.states import LogRecord, Processes, Stats
 from cloudstead.engine.pods.streams import MonitorStreams, TerminalStreams, exec_streams
-from cloudstead.engine.snapshots.api import Snapshots
+from cloudstead.engine.snapshots.api import Change, PathStat, Snapshots
 from cloudstead.engine.volumes.volumes import Volumes
 from cloudstead.kernel import ids
 from cloudstead.kernel.clock import Clock

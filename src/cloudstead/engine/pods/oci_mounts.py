@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudstead.engine.errors import InvalidArgument
-from cloudstead.engine.pods.api import ContainerSpec, Mount
 from cloudstead.engine.pods.limits import Kernel
+from cloudstead.engine.pods.specs import ContainerSpec, Mount
 
 OPPOSITES = {
     "exec": "noexec",

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from cloudstead.engine.errors import InvalidArgument, Unsupported
 from cloudstead.engine.pods import capabilities, oci_mounts, seccomp
-from cloudstead.engine.pods.api import ContainerSpec, Mount, Ulimit
 from cloudstead.engine.pods.limits import Kernel, oci_resources
+from cloudstead.engine.pods.specs import ContainerSpec, Mount, Ulimit
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INIT = "/sbin/docker-init"

@@ -13,9 +13,11 @@ import re
 from msgspec.structs import replace
 
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound
-from cloudstead.engine.pods.api import Attachment, PodSpec, PodStatus
+from cloudstead.engine.network.api import Attachment
 from cloudstead.engine.pods.base import DriverBase
 from cloudstead.engine.pods.records import Container, Pod
+from cloudstead.engine.pods.specs import PodSpec
+from cloudstead.engine.pods.states import PodStatus
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.store import Store
 

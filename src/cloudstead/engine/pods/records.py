@@ -14,8 +14,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from cloudstead.engine.errors import Conflict, NotFound, Unavailable
-from cloudstead.engine.pods.api import ContainerSpec, ContainerStatus, EventKind, Exit, PodEvent, PodSpec, PodStatus
 from cloudstead.engine.pods.model import CONTAINERS, PODS, STATES, TABLES, ContainerRow, PodRow, StateRow
+from cloudstead.engine.pods.specs import ContainerSpec, PodSpec
+from cloudstead.engine.pods.states import ContainerStatus, EventKind, Exit, PodEvent, PodStatus
 from cloudstead.kernel import errors as kernel_errors
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.store import Store

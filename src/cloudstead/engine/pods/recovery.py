@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from cloudstead.engine.pods.api import ContainerStatus
 from cloudstead.engine.pods.commands import FoundContainer
+from cloudstead.engine.pods.states import ContainerStatus
 
 Step: TypeAlias = Literal["adopt", "begin", "end", "lose", "clean"]
 

@@ -15,22 +15,9 @@ from typing import TypeVar
 from msgspec.structs import asdict, replace
 
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument
-from cloudstead.engine.network.api import Networks
+from cloudstead.engine.network.api import AttachedInterface, Networks, PodNetwork, PortMapping
 from cloudstead.engine.pods import limits
-from cloudstead.engine.pods.api import (
-    AttachedInterface,
-    Change,
-    ContainerSpec,
-    ExecSpec,
-    LogRecord,
-    PathStat,
-    PodNetwork,
-    PortMapping,
-    Processes,
-    Resources,
-    Stats,
-    Streams,
-)
+from cloudstead.engine.pods.api import Streams
 from cloudstead.engine.pods.commands import ContainerExited, ContainerOom, ExecExited
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.lifecycle import Lifecycle
@@ -39,6 +26,9 @@ from cloudstead.engine.pods.simulated_container import SimulatedContainer
 from cloudstead.engine.pods.simulated_machine import Faults, SimulatedMachine
 from cloudstead.engine.pods.simulated_programs import Process, Program
 from cloudstead.engine.pods.simulated_streams import SimulatedStreams
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, Resources
+from cloudstead.engine.pods.states import LogRecord, Processes, Stats
+from cloudstead.engine.snapshots.api import Change, PathStat
 from cloudstead.kernel import ids
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.store import Store

@@ -7,12 +7,13 @@ import contextlib
 from typing import TYPE_CHECKING, Literal
 
 from cloudstead.engine.errors import Conflict, Failed
-from cloudstead.engine.pods.api import ContainerSpec, ExecSpec, Exit, LogRecord, PodSpec
 from cloudstead.engine.pods.commands import ContainerExited, ContainerOom, ExecExited, FoundContainer
 from cloudstead.engine.pods.signals import SIGKILL
 from cloudstead.engine.pods.simulated_files import Files
 from cloudstead.engine.pods.simulated_programs import Process, Run
 from cloudstead.engine.pods.simulated_streams import SimulatedStreams
+from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, PodSpec
+from cloudstead.engine.pods.states import Exit, LogRecord
 
 if TYPE_CHECKING:
     from cloudstead.engine.pods.simulated_machine import SimulatedMachine

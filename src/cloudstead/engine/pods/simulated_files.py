@@ -10,7 +10,7 @@ import tarfile
 import msgspec
 
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
-from cloudstead.engine.pods.api import Change, PathStat
+from cloudstead.engine.snapshots.api import Change, PathStat
 
 MOST_LINKS = 40
 FOLDERS = ("/", "/bin", "/dev", "/etc", "/proc", "/root", "/sys", "/tmp", "/usr", "/var")

@@ -19,11 +19,11 @@ import msgspec
 
 from cloudstead.engine.errors import Conflict, Failed, NotFound, Unavailable
 from cloudstead.engine.host.messages import Event
-from cloudstead.engine.pods.api import ContainerSpec, PodSpec
 from cloudstead.engine.pods.commands import FoundContainer
 from cloudstead.engine.pods.simulated_container import SimulatedContainer
 from cloudstead.engine.pods.simulated_programs import Process, Program, Run, running
 from cloudstead.engine.pods.simulated_shell import COMMANDS
+from cloudstead.engine.pods.specs import ContainerSpec, PodSpec
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.simulation import InjectedFault
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from cloudstead.engine.host.channel import close_all
-from cloudstead.engine.pods.api import ExecSpec
+from cloudstead.engine.pods.specs import ExecSpec
 
 Stream = Literal["stdout", "stderr"]
 Piece = tuple[Stream, bytes]

@@ -7,11 +7,9 @@ overlayfs puts the stack together. A *writable* is what one container writes: up
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
-
-from cloudstead.engine.pods.api import Change, PathStat
 
 
 class Unpacked(msgspec.Struct, frozen=True):
@@ -19,6 +17,19 @@ class Unpacked(msgspec.Struct, frozen=True):
     diff_id: str  # of what came out: sha256 of the uncompressed tar
     size: int  # bytes of files
     entries: int
+
+
+class Change(msgspec.Struct, frozen=True):
+    path: str
+    kind: Literal["modified", "added", "deleted"]
+
+
+class PathStat(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    size: int
+    mode: int  # st_mode
+    mtime: float
+    link_target: str = ""
 
 
 class View(msgspec.Struct, frozen=True):

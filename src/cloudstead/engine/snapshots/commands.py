@@ -8,8 +8,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from cloudstead.engine.host.messages import Command, Digest, Name
-from cloudstead.engine.pods.api import Change, PathStat
-from cloudstead.engine.snapshots.api import Unpacked, View
+from cloudstead.engine.snapshots.api import Change, PathStat, Unpacked, View
 
 Chain: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")]
 Layers: TypeAlias = Annotated[tuple[Digest, ...], msgspec.Meta(max_length=500)]

@@ -14,20 +14,21 @@ import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.snapshots import commands, linux
+from cloudstead.engine.snapshots import commands
 from cloudstead.engine.snapshots.api import Unpacked
 from cloudstead.engine.snapshots.host_confine import READING_LAYERS, Bind, confine
 from cloudstead.engine.snapshots.host_mounts import copy_attributes, lower_folders, require_overlay, shelf_of, unmount_writable
 from cloudstead.engine.snapshots.host_removal import discard
 from cloudstead.engine.snapshots.host_shelf import Record, Shelf, chain_of
 from cloudstead.engine.snapshots.host_source import Limits, Source
-from cloudstead.engine.snapshots.host_tar_writer import HashSink, PipeSink, TarWriter
 from cloudstead.engine.snapshots.host_tree import Tree
 from cloudstead.engine.snapshots.host_unpack import Later, Unpacker
 from cloudstead.engine.snapshots.host_walk import usage, write_layer
+from cloudstead.engine.tar.writer import HashSink, PipeSink, TarWriter
 
 SETTLE_AFTER = 2.0  # seconds
 AT_ONCE = 64  # attributes that are set without a child

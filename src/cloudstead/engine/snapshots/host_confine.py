@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Conflict, NotFound, Unsupported
-from cloudstead.engine.snapshots import linux
 from cloudstead.engine.snapshots.api import View
 from cloudstead.engine.snapshots.host_mounts import overlay, overlay_options
 from cloudstead.engine.snapshots.host_shelf import Shelf

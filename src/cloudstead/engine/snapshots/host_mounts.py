@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Conflict, Failed, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.snapshots import linux
 from cloudstead.engine.snapshots.host_shelf import Shelf, Stack
 from cloudstead.engine.snapshots.host_skeleton import fill
 from cloudstead.engine.snapshots.host_unmount import unmount

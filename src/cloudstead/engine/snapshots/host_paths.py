@@ -11,15 +11,15 @@ import os
 import stat
 from typing import NamedTuple
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import EngineError, InvalidArgument, NotFound
-from cloudstead.engine.pods.api import PathStat
-from cloudstead.engine.snapshots import linux
+from cloudstead.engine.snapshots.api import PathStat
 from cloudstead.engine.snapshots.host_source import Limits, Source
-from cloudstead.engine.snapshots.host_tar import FOLDER
-from cloudstead.engine.snapshots.host_tar_writer import PipeSink, TarWriter
 from cloudstead.engine.snapshots.host_tree import Tree, resolve
 from cloudstead.engine.snapshots.host_unpack import Rules, Unpacker
 from cloudstead.engine.snapshots.host_walk import Found, walk, write_member, xattrs_of
+from cloudstead.engine.tar.reader import FOLDER
+from cloudstead.engine.tar.writer import PipeSink, TarWriter
 
 
 class Place(NamedTuple):

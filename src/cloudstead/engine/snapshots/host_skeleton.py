@@ -10,8 +10,8 @@ import contextlib
 import os
 import stat
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import EngineError
-from cloudstead.engine.snapshots import linux
 from cloudstead.engine.snapshots.host_tree import Tree
 
 FOLDERS = (b"dev/pts", b"dev/shm", b"proc", b"sys")

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from cloudstead.engine.compression import Decoder, decoder, detect
 from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, NotPermitted
-from cloudstead.engine.images.compression import Decoder, decoder, detect
 
 READ = 256 << 10
 PIECE = 512 << 10  # what is handed over at once, at least

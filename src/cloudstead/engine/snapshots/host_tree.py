@@ -15,8 +15,8 @@ import secrets
 import stat
 from collections.abc import Callable
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import InvalidArgument, NotPermitted
-from cloudstead.engine.snapshots import linux
 
 MOST_OPEN = 64
 DEEPEST = 100  # folders open at once while removing

@@ -11,8 +11,8 @@ import asyncio
 import os
 from pathlib import Path
 
+from cloudstead.engine import linux
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.snapshots import linux
 
 COLLECT = 0.02  # seconds
 

@@ -16,11 +16,11 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import InvalidArgument, NoSpace, NotPermitted
-from cloudstead.engine.snapshots import linux
 from cloudstead.engine.snapshots.host_source import Limits, Source
-from cloudstead.engine.snapshots.host_tar import BLOCK_DEVICE, CHARACTER, FIFO, FILE, FOLDER, LINK, SYMLINK, Entry, TarReader
 from cloudstead.engine.snapshots.host_tree import Tree, clean, explained, is_whiteout, shown
+from cloudstead.engine.tar.reader import BLOCK_DEVICE, CHARACTER, FIFO, FILE, FOLDER, LINK, SYMLINK, Entry, TarReader
 
 HIDDEN, OPAQUE = b".wh.", b".wh..wh..opq"
 OF_AUFS = (b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk")  # its own files, in layers of old

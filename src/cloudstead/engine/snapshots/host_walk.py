@@ -12,11 +12,11 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Failed
-from cloudstead.engine.snapshots import linux
-from cloudstead.engine.snapshots.host_tar import BLOCK_DEVICE, CHARACTER, FIFO, FILE, FOLDER, LINK, SYMLINK
-from cloudstead.engine.snapshots.host_tar_writer import TarWriter
 from cloudstead.engine.snapshots.host_unpack import HIDDEN, OPAQUE
+from cloudstead.engine.tar.reader import BLOCK_DEVICE, CHARACTER, FIFO, FILE, FOLDER, LINK, SYMLINK
+from cloudstead.engine.tar.writer import TarWriter
 
 DEEPEST = 900  # folders that are open at once
 OVERLAY = "trusted.overlay."

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.pods.api import Change, PathStat
 from cloudstead.engine.snapshots import commands
+from cloudstead.engine.snapshots.api import Change, PathStat
 from cloudstead.engine.snapshots.host_chains import measure
 from cloudstead.engine.snapshots.host_confine import CAPABILITIES, READING, READING_LAYERS, Bind, confine, confine_to_process
 from cloudstead.engine.snapshots.host_mounts import borrowed, lower_of, mount_writable, shelf_of, unmount_writable

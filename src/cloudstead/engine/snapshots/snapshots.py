@@ -13,9 +13,8 @@ from typing import Any
 from cloudstead.engine.errors import Unsupported
 from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.host.messages import Command
-from cloudstead.engine.pods.api import Change, PathStat
 from cloudstead.engine.snapshots import commands
-from cloudstead.engine.snapshots.api import Unpacked, View
+from cloudstead.engine.snapshots.api import Change, PathStat, Unpacked, View
 
 PIPE = 1 << 20  # bytes that a pipe holds; what the kernel allows everybody
 

@@ -16,7 +16,7 @@ import zstandard
 from isal import isal_zlib
 
 from cloudstead.engine.errors import InvalidArgument
-from cloudstead.engine.images.threads import in_thread
+from cloudstead.engine.threads import in_thread
 
 STEP = 1 << 20  # bytes that come out of one step
 GATHER = 256 << 10  # bytes of input that a thread takes at once

@@ -7,7 +7,7 @@ import hashlib
 import os
 from typing import Protocol
 
-from cloudstead.engine.snapshots.host_tar import BLOCK, FILE
+from cloudstead.engine.tar.reader import BLOCK, FILE
 
 BUFFER = 256 << 10
 _NAME, _PREFIX = 100, 155
