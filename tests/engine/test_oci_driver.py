@@ -48,7 +48,7 @@ LIFE = """
 import asyncio, json, sys
 from pathlib import Path
 from engine_support import Ground, busybox_layers, running_engine
-from cloudstead.engine.pods.api import PodNetwork, Attachment
+from cloudstead.engine.network.api import Attachment, PodNetwork
 from cloudstead.engine.network.api import NetworkSpec, Subnet
 from cloudstead.kernel.store import Store
 
