@@ -13,14 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable
 
 from msgspec.structs import asdict, replace
 
 from cloudstead.engine.errors import Conflict, EngineError, Failed, InvalidArgument, NotFound
-from cloudstead.engine.pods import health, recovery
+from cloudstead.engine.pods import health
 from cloudstead.engine.pods.api import Execution
-from cloudstead.engine.pods.commands import ContainerExited, ContainerOom, FoundContainer
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.failures import exit_code_of
 from cloudstead.engine.pods.pod_life import PodLife
@@ -35,7 +33,6 @@ log = logging.getLogger(__name__)
 
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 KILLED_WITHIN = 30.0  # seconds in which SIGKILL must have worked: a process in uninterruptible sleep may take its time
-LOST = 255  # exit code of a container whose end nobody saw, as dockerd gives it
 
 
 class Lifecycle(PodLife):
@@ -251,56 +248,6 @@ class Lifecycle(PodLife):
             return True
         return True
 
-    # after the daemon, the host or the machine came back
-
-    async def _reconcile(self, listing: Awaitable[list[FoundContainer]]) -> None:
-        """Bring what is known to what is there; tells what happened meanwhile, in the order in which it did.
-
-        What changes while the list is made is left alone: the list may tell how it was before.
-        """
-        before = {id: container.status for id, container in self.records.containers.items() if not container.lock.locked()}
-        found = {each.id: each for each in await listing}
-        for container in sorted(self.records.containers.values(), key=lambda container: _when(found.get(container.id))):
-            if container.status is before.get(container.id) and not container.lock.locked():
-                seen = found.get(container.id)
-                self._carry_out(recovery.plan(container.status, seen), container, seen)
-        for pod in self.records.pods.values():
-            self._leave_later(pod)
-
-    def _carry_out(self, steps: tuple[recovery.Step, ...], container: Container, found: FoundContainer | None) -> None:
-        for step in steps:
-            if step == "lose":
-                self._has_ended(container, 0, Exit(code=LOST, error="it was gone when the machine or its engine came back"))
-            elif step == "clean":
-                self._spawn(self._after_end(container))
-            elif found is not None and step == "begin":
-                self._is_running(container, found.pid, found.started)
-            elif found is not None and step == "end":
-                how = Exit(code=found.exit_code, oom_killed=found.oom_killed, finished=found.finished)
-                self._has_ended(container, 0, how)
-            elif found is not None and step == "adopt":
-                self._adopt(container, found)
-
-    def _adopt(self, container: Container, found: FoundContainer) -> None:
-        state = found.state if found.state in ("running", "paused") else "running"
-        if state != container.status.state or found.pid != container.status.pid:
-            self.records.set(container, state=state, pid=found.pid)
-        if state == "running" and container.id not in self._watches:
-            self._watch_health(container)
-
-    # what the host tells
-
-    def _exited(self, event: ContainerExited) -> None:
-        container = self.records.containers.get(event.id)
-        if container is not None:
-            how = Exit(code=event.exit_code, oom_killed=event.oom_killed, finished=event.finished)
-            self._has_ended(container, event.pid, how)
-
-    def _oom(self, event: ContainerOom) -> None:
-        container = self.records.containers.get(event.id)
-        if container is not None:
-            self._out_of_memory(container)
-
     # other changes
 
     async def _pause(self, container: Container) -> None:
@@ -398,7 +345,3 @@ class Lifecycle(PodLife):
     def _require_there(self, container: Container) -> None:
         if container.removed:
             raise NotFound(f"there is no container {container.id}")
-
-
-def _when(found: FoundContainer | None) -> float:
-    return 0.0 if found is None else found.finished or found.started

@@ -22,9 +22,10 @@ from cloudstead.engine.pods.api import Streams
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.following import Following
 from cloudstead.engine.pods.inotify import Growth
-from cloudstead.engine.pods.lifecycle import CONTAINER_ID, LOST, Lifecycle
+from cloudstead.engine.pods.lifecycle import CONTAINER_ID
 from cloudstead.engine.pods.namespaces import Namespaces
 from cloudstead.engine.pods.owners import owner_of
+from cloudstead.engine.pods.reconciling import LOST, Reconciling
 from cloudstead.engine.pods.records import Container, Pod
 from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, Resources
 from cloudstead.engine.pods.states import LogRecord, Processes, Stats
@@ -42,7 +43,7 @@ MOST_EARLY = 1000  # ends of commands whose start was not heard of, because the 
 HOST_AGAIN = (0.05, 5.0)  # seconds between attempts to start a new host, at first and at most
 
 
-class OciDriver(Lifecycle):
+class OciDriver(Reconciling):
     name = "oci"
 
     def __init__(self, store: Store, clock: Clock, host: HostClient, networks: Networks, volumes: Volumes, snapshots: Snapshots) -> None:

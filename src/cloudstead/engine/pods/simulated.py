@@ -20,7 +20,7 @@ from cloudstead.engine.pods import limits
 from cloudstead.engine.pods.api import Streams
 from cloudstead.engine.pods.commands import ContainerExited, ContainerOom, ExecExited
 from cloudstead.engine.pods.execution import RunningExec
-from cloudstead.engine.pods.lifecycle import Lifecycle
+from cloudstead.engine.pods.reconciling import Reconciling
 from cloudstead.engine.pods.records import Container, Pod
 from cloudstead.engine.pods.simulated_container import SimulatedContainer
 from cloudstead.engine.pods.simulated_machine import Faults, SimulatedMachine
@@ -41,7 +41,7 @@ FIRST_PORT, LAST_PORT = 32768, 60999
 __all__ = ["Faults", "Process", "Program", "SimulatedDriver", "SimulatedMachine"]
 
 
-class SimulatedDriver(Lifecycle):
+class SimulatedDriver(Reconciling):
     name = "simulated"
 
     def __init__(
