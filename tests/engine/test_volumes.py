@@ -41,7 +41,7 @@ def with_host(tmp_path: Path, story: Callable[[Volumes, Store, HostClient], Awai
                     await volumes.release(row.name, user)
                 await volumes.remove(row.name)
             await host.close()
-            shutil.rmtree(layout.run)
+            shutil.rmtree(layout.run, ignore_errors=True)
 
     asyncio.run(run())
 
