@@ -102,6 +102,46 @@ def test_nonsense_is_answered() -> None:
     asyncio.run(test())
 
 
+RAW = [
+    b"{",
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b"\xff\xfe",
+    b'{"Cmd":["\xff"]}',
+    b'{"Cmd":["\\ud800"]}',
+    b'{"Memory":1e400}',
+    b"\0" * 10,
+    b'"' + b"a" * 200_000 + b'"',
+]
+
+
+def test_bodies_that_are_no_json_are_refused() -> None:
+    async def test() -> None:
+        async with staged() as stage:
+            await stage.run("sleep", "100000", name="running")
+            targets = (
+                "/containers/create",
+                "/containers/running/exec",
+                "/containers/running/update",
+                "/networks/create",
+                "/volumes/create",
+                "/auth",
+            )
+            for target in targets:
+                for body in RAW:
+                    connection = await Connection.open(stage.path / "docker.sock")
+                    connection.send(
+                        f"POST {target} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n"
+                        f"Content-Length: {len(body)}\r\n\r\n".encode()
+                        + body
+                    )
+                    async with asyncio.timeout(LONGEST):
+                        assert (await connection.head())[0] in (400, 501), (target, body[:50])
+                    await connection.close()
+
+    asyncio.run(test())
+
+
 async def _soon(true: Any) -> bool:
     for _ in range(200):
         if true():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import email.utils
 import posixpath
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.build.tree import Entry, Tree
 from cloudstead.engine.errors import Failed, InvalidArgument, NotFound
 from cloudstead.engine.images import digests
-from cloudstead.engine.images.transport import Transport
+from cloudstead.engine.images.transport import Transport, join, split_url
 from cloudstead.engine.threads import in_thread
 from cloudstead.http.upstream import NotSent, UpstreamResponse
 
@@ -25,10 +25,10 @@ def is_url(source: str) -> bool:
 
 
 def is_git(source: str) -> bool:
-    """What Docker would clone."""
+    """What Docker would clone. Raises InvalidArgument for an address that is none."""
     if source.startswith(("git://", "git@", "ssh://", "github.com/")):
         return True
-    return is_url(source) and urlsplit(source).path.endswith(".git")
+    return is_url(source) and split_url(source, True)[1].partition("?")[0].endswith(".git")
 
 
 async def fetch(transport: Transport, url: str, folder: Path, *, limit: int, checksum: str = "") -> Tree:
@@ -62,7 +62,7 @@ async def _open(transport: Transport, url: str) -> tuple[UpstreamResponse, str]:
             raise Failed(str(error)) from error
         if response.status in REDIRECTS and (location := response.headers.get("location")):
             await response.aclose()
-            url = urljoin(url, location)
+            url = join(url, location)
             continue
         if response.status != 200:
             await response.aclose()

@@ -23,7 +23,7 @@ def read_body(data: bytes, kind: type[T]) -> T:
     try:
         found = msgspec.json.decode(data)
         return msgspec.convert(_settle(found, msgspec.inspect.type_info(kind), ""), kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid JSON: {error}") from None
     except RecursionError:
         raise InvalidArgument("invalid JSON: it is nested too deeply") from None

@@ -16,9 +16,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 HEAD = struct.Struct(">IB")
-LONGEST = 4 << 20  # bytes of a payload
+LONGEST = 80 << 20  # bytes of a payload: what a pod's secrets, or a list of changed files, may take
 MOST_DESCRIPTORS = 64  # in one frame; the kernel allows 253
 READ = 256 << 10
+UNSENT = 16 << 20  # bytes that wait to be sent, beyond which a patient end reads nothing more
+LOST_BEYOND = 2 * LONGEST  # and beyond which it gives up
 
 
 class Channel:
@@ -27,9 +29,12 @@ class Channel:
     Args:
         received: called with each payload and its descriptors, which are its own to close.
         lost: called once when the other end is gone or speaks nonsense.
+        patient: take no more while the other end does not read what it was sent. One end only, else both may wait for each other.
     """
 
-    def __init__(self, sock: socket.socket, received: Callable[[bytes, list[int]], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, received: Callable[[bytes, list[int]], None], lost: Callable[[], None], *, patient: bool = False
+    ) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._received = received
@@ -38,6 +43,9 @@ class Channel:
         self._buffer = bytearray()
         self._descriptors: deque[int] = deque()
         self._outgoing: deque[tuple[memoryview, list[int]]] = deque()
+        self._unsent = 0
+        self._patient = patient
+        self._waits = False  # for the other end to read
         self._closed = False
         self._loop.add_reader(sock.fileno(), self._readable)
 
@@ -61,6 +69,12 @@ class Channel:
                 frame, descriptors = frame[sent:], ()
             self._loop.add_writer(self._socket.fileno(), self._writable)
         self._outgoing.append((frame, [os.dup(fd) for fd in descriptors]))
+        self._unsent += len(frame)
+        if self._patient and self._unsent > LOST_BEYOND:
+            self._break()
+        elif self._patient and self._unsent > UNSENT and not self._waits:
+            self._waits = True
+            self._loop.remove_reader(self._socket.fileno())
 
     def close(self) -> None:
         """Close without telling `lost`."""
@@ -91,6 +105,7 @@ class Channel:
             sent = self._send_some(frame, descriptors)
             if self._closed or not sent:
                 return
+            self._unsent -= sent
             for fd in descriptors:
                 os.close(fd)
             if sent < len(frame):
@@ -98,6 +113,9 @@ class Channel:
                 return
             self._outgoing.popleft()
         self._loop.remove_writer(self._socket.fileno())
+        if self._waits:
+            self._waits = False
+            self._loop.add_reader(self._socket.fileno(), self._readable)
 
     def _readable(self) -> None:
         size = array.array("i").itemsize
@@ -116,6 +134,14 @@ class Channel:
             return
         self._buffer += data
         self._take_frames()
+        if not self._closed and len(self._descriptors) > self._announced():
+            self._break()
+
+    def _announced(self) -> int:
+        """Descriptors that may have come with the frame that is not whole yet. More would pile up, and be taken for those of later frames."""
+        if len(self._buffer) >= HEAD.size:
+            return int(HEAD.unpack_from(self._buffer)[1])
+        return MOST_DESCRIPTORS if self._buffer else 0
 
     def _take_frames(self) -> None:
         buffer = self._buffer

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from cloudstead.engine.errors import BY_CODE, Failed, Unavailable
+from cloudstead.engine.errors import BY_CODE, Failed, InvalidArgument, Unavailable
 from cloudstead.engine.host.channel import Channel, close_all
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.host.messages import Answer, Call, Cancel, Command, Event, FromHost, R, Refusal, Told
@@ -138,6 +138,8 @@ class HostClient:
             raw, received = await waiter
         except ConnectionError:
             raise Unavailable("the engine host has ended") from None
+        except ValueError as error:  # longer than a frame may be
+            raise InvalidArgument(str(error)) from None
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 close_all(waiter.result()[1])

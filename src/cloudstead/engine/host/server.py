@@ -69,7 +69,7 @@ class Host:
     async def serve(self, sock: socket.socket) -> None:
         """Carry out commands until the daemon is gone. What it asked for last is cut off: nobody would hear of it."""
         self._ended = asyncio.get_running_loop().create_future()
-        self._channel = Channel(sock, self._received, self._lost)
+        self._channel = Channel(sock, self._received, self._lost, patient=True)
         try:
             await self._ended
         finally:
@@ -114,19 +114,25 @@ class Host:
     def _received(self, payload: bytes, descriptors: list[int]) -> None:
         try:
             message = self._incoming.decode(payload)
-        except msgspec.MsgspecError as error:
-            log.error("a message that cannot be read: %s", error)
-            close_all(descriptors)
-            self._lost()
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self._turn_away(f"a message that cannot be read: {error}", descriptors)
             return
         if isinstance(message, Cancel):
             if task := self._running.get(message.id):
                 task.cancel()
             close_all(descriptors)
             return
+        if message.id in self._running:
+            self._turn_away(f"two calls of the number {message.id} at the same time", descriptors)
+            return
         task = asyncio.ensure_future(self._carry_out(message, descriptors))
         self._running[message.id] = task
         task.add_done_callback(lambda _: self._running.pop(message.id, None))
+
+    def _turn_away(self, why: str, descriptors: list[int]) -> None:
+        log.error("the daemon is not listened to any more: %s", why)
+        close_all(descriptors)
+        self._lost()
 
     async def _carry_out(self, call: Call, descriptors: list[int]) -> None:
         name, began = "?", time.monotonic()
@@ -157,7 +163,10 @@ class Host:
     def _answer(self, message: Answer | Refusal, descriptors: Sequence[int] = ()) -> None:
         if self._channel is not None:
             with contextlib.suppress(ConnectionError):
-                self._channel.send(self._encode(message), descriptors)
+                try:
+                    self._channel.send(self._encode(message), descriptors)
+                except ValueError as error:  # longer than a frame may be
+                    self._channel.send(self._encode(Refusal(message.id, Failed.code, str(error))))
 
     def _read(self, raw: msgspec.Raw) -> Command[Any]:
         try:
@@ -169,7 +178,7 @@ class Host:
             if decoder is None:
                 decoder = self._decoders[tag] = msgspec.msgpack.Decoder(kind)
             return decoder.decode(raw)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidArgument(str(error)) from None
 
 

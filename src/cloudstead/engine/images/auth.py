@@ -104,7 +104,10 @@ class Authorizer:
 
     async def _fetch(self, challenge: Challenge, scopes: frozenset[str]) -> str:
         realm = challenge.parameters["realm"]
-        split = urlsplit(realm)
+        try:
+            split = urlsplit(realm)
+        except ValueError:  # brackets that hold no IPv6 address
+            split = urlsplit("")
         if split.scheme not in ("http", "https") or not split.hostname:
             raise InvalidArgument(f"the registry's token server has no usable address: {realm!r}")
         service = challenge.parameters.get("service", "")
@@ -135,7 +138,7 @@ class Authorizer:
             raise Unauthorized("unauthorized: incorrect username or password" if self._has_password else "unauthorized: access denied")
         try:
             answer = msgspec.json.decode(body, type=_Token)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise Unauthorized(f"the token server's answer (status {status}) cannot be understood") from error
         token = answer.token or answer.access_token
         if status != 200 or not token or not token.isascii() or not token.isprintable():

@@ -135,7 +135,7 @@ class Archive:
             return []
         try:
             listed = msgspec.convert(manifests.without_nulls(msgspec.json.decode(data)), list[_ArchiveImage])
-        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, UnicodeDecodeError) as error:
             raise InvalidArgument(f"manifest.json in the archive cannot be understood: {error}") from error
         if len(listed) > MAX_IMAGES:
             raise InvalidArgument(f"the archive has more than {MAX_IMAGES} images")

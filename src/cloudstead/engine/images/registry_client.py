@@ -132,7 +132,7 @@ class RegistryClient:
             data = await self._transport.read(answer.response, SMALL)
             try:
                 page = msgspec.json.decode(data, type=_Tags).tags or []
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                 raise Failed(f"the registry's list of tags cannot be understood: {error}") from error
             found.update(dict.fromkeys(page))
             following = _NEXT.search(answer.response.headers.get("link") or "")

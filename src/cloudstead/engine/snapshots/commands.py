@@ -10,9 +10,9 @@ import msgspec
 from cloudstead.engine.host.messages import Command, Digest, Name
 from cloudstead.engine.snapshots.api import Change, PathStat, Unpacked, View
 
-Chain: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")]
+Chain: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(sha256:[0-9a-f]{64})?\Z")]
 Layers: TypeAlias = Annotated[tuple[Digest, ...], msgspec.Meta(max_length=500)]
-ContainerPath: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", max_length=4096)]
+ContainerPath: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*\Z", max_length=4096)]
 Id: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 2)]
 Pid: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1 << 22)]
 

@@ -8,9 +8,9 @@ import msgspec
 
 from cloudstead.engine.host.messages import Command
 
-VolumeName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
+VolumeName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,254}\Z")]
 """Docker's rule: at least two characters."""
-Text: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", max_length=4000)]  # mount(2) takes a page
+Text: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*\Z", max_length=4000)]  # mount(2) takes a page
 
 
 class MakeVolume(Command[None], frozen=True, kw_only=True):
