@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cloudstead.engine.dockerapi.answers import json_answer
@@ -25,6 +25,7 @@ FILTERS = (
     "volume",
 )  # fmt: skip
 STATES = frozenset({"created", "running", "paused", "restarting", "removing", "exited", "dead"})
+MOMENTS = ("before", "since")
 HEALTHS = frozenset({"none", "starting", "healthy", "unhealthy"})
 PORT_FILTER = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?")
 
@@ -37,6 +38,8 @@ async def list_containers(api: DockerApi, request: DockerRequest) -> HttpRespons
     limit = request.number("limit")
     everything = request.flag("all") or "status" in filters or limit > 0
     tests = _tests(api, filters)
+    for name in MOMENTS:
+        tests += _moment(api, name, filter(None, [request.text(name)]))  # as docker-py asks, and clients of old
     life = api.part(Life)
     rows = sorted(api.part(Containers).all(), key=lambda row: (row.created, row.id), reverse=True)
     found = [row for row in rows if (everything or life.alive(row)) and all(test(row) for test in tests)]
@@ -138,16 +141,19 @@ def _exited(api: DockerApi, filters: Filters) -> list[Test]:
 
 
 def _moments(api: DockerApi, filters: Filters) -> list[Test]:
-    """Made before or since another container."""
+    return [test for name in MOMENTS for test in _moment(api, name, filters.all(name))]
+
+
+def _moment(api: DockerApi, name: str, others: Iterable[str]) -> list[Test]:
+    """Made before or since each of the other containers."""
     tests: list[Test] = []
-    for name in ("before", "since"):
-        for value in filters.all(name):
-            other = api.part(Containers).find(value)
-            place = (other.created, other.id)
-            if name == "before":
-                tests.append(lambda row, place=place: (row.created, row.id) < place)  # type: ignore[misc]
-            else:
-                tests.append(lambda row, place=place: (row.created, row.id) > place)  # type: ignore[misc]
+    for value in others:
+        other = api.part(Containers).find(value)
+        place = (other.created, other.id)
+        if name == "before":
+            tests.append(lambda row, place=place: (row.created, row.id) < place)  # type: ignore[misc]
+        else:
+            tests.append(lambda row, place=place: (row.created, row.id) > place)  # type: ignore[misc]
     return tests
 
 
