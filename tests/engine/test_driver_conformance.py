@@ -334,6 +334,20 @@ async def test_a_pod_goes_with_its_containers_and_going_twice_is_no_error(g: Gro
 
 
 @conforms
+async def test_a_pod_that_is_being_removed_takes_no_more_containers(g: Ground) -> None:
+    id = await g.started("sh", "-c", "trap '' TERM; sleep 1000")
+    pod = g.driver.inspect(id).pod
+    removing = [asyncio.ensure_future(g.driver.remove_pod(pod, force=True)) for _ in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    with pytest.raises((Conflict, NotFound)):
+        await g.container("true", pod=pod, name="late")
+    await asyncio.gather(*removing)
+    with pytest.raises(NotFound):
+        g.driver.inspect_pod(pod)
+
+
+@conforms
 async def test_ids_and_names_are_taken_once(g: Ground) -> None:
     id = await g.container("true")
     pod = g.driver.inspect(id).pod

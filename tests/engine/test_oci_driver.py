@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from cloudstead.engine.engine import Engine
-from cloudstead.engine.errors import Conflict, NotFound, Unavailable
+from cloudstead.engine.errors import Conflict, EngineError, NotFound, Unavailable
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.network.api import Attachment, NetworkSpec, PodNetwork, Subnet
 from cloudstead.engine.pods.oci import OciDriver
@@ -214,7 +214,7 @@ def test_a_host_that_dies_is_started_anew_and_containers_go_on(tmp_path: Path) -
         assert await execution.wait() == 255
         end = await g.driver.wait(soon)
         assert end.code == 12
-        await g.until(lambda: host._process is not None and host._process is not process)
+        await g.until(lambda process=process: host._process is not None and host._process is not process)  # type: ignore[misc]
         await g.until(lambda: len(following) > 30)
         with contextlib.suppress(Unavailable):
             await g.executed(runs, "true")
@@ -224,6 +224,50 @@ def test_a_host_that_dies_is_started_anew_and_containers_go_on(tmp_path: Path) -
         await g.driver.stop(runs, within=0)
         await reading
         assert g.kinds(runs, "exec") == ["create", "start", "kill", "die", "stop"] or g.kinds(runs, "exec")[-2:] == ["die", "stop"]
+
+    played(tmp_path, scenario)
+
+
+def test_a_host_that_dies_while_containers_are_started_and_ended_leaves_nothing_half_done(tmp_path: Path) -> None:
+    async def scenario(g: Ground, engine: Engine) -> None:
+        host = engine.host
+        assert host is not None
+        await network(engine, "net", "10.76.0.0/24")
+        vpc = PodNetwork(attachments=(Attachment(network="net"),))
+
+        async def one() -> str:
+            id = await g.container("sh", "-c", "echo $((6*7)); sleep 0.1; exit 9", network=vpc)
+            with contextlib.suppress(EngineError):
+                await g.driver.start(id)
+            return id
+
+        for delay in (0.0, 0.03, 0.08, 0.15):
+            process = host._process
+            assert process is not None
+            starting = [asyncio.ensure_future(one()) for _ in range(8)]
+            await asyncio.sleep(delay)
+            process.kill()
+            ids = await asyncio.gather(*starting, return_exceptions=True)
+            for id in ids:
+                if isinstance(id, BaseException):
+                    assert isinstance(id, Unavailable)
+                    continue
+                await g.until(lambda id=id: g.driver.inspect(id).state != "running")  # type: ignore[misc]
+                status = g.driver.inspect(id)
+                if status.state == "exited":
+                    assert (status.exit_code, await g.text(id)) == (9, "42\n")
+                else:
+                    assert (status.state, status.error != "") == ("created", True)
+            await g.until(lambda process=process: host._process is not None and host._process is not process)  # type: ignore[misc]
+            again = await g.ran("sh", "-c", "exit 3", network=vpc)
+            assert g.driver.inspect(again).exit_code == 3
+        await g.tidy()
+        await engine.pods.sweep()  # type: ignore[attr-defined]
+        await engine.networks.sweep()  # type: ignore[attr-defined]
+        layout = Layout(engine.data)
+        assert os.listdir(layout.containers) == []
+        assert os.listdir(layout.runtime) == []
+        assert [command for command in processes_with(str(engine.data)) if "conmon" in command] == []
 
     played(tmp_path, scenario)
 

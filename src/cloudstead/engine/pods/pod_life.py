@@ -95,10 +95,14 @@ class PodLife(DriverBase):
     async def _remove_pod(self, pod: Pod, force: bool) -> None:
         if pod.alive and not force:
             raise Conflict(f"a container of the pod {pod.id} runs")
-        for container in list(pod.containers.values()):
-            await self._remove(container, force)
-        await self._leave_if_idle(pod)
-        await self._discard_pod(pod)
+        pod.closing = True
+        try:
+            for container in list(pod.containers.values()):
+                await self._remove(container, force)
+            await self._leave_if_idle(pod)
+            await self._discard_pod(pod)
+        finally:
+            pod.closing = False
         if self.records.pods.get(pod.id) is pod:
             await self.records.remove_pod(pod)
 

@@ -59,6 +59,7 @@ class Pod:
         self.containers: dict[str, Container] = {}  # by name within the pod
         self.lock = asyncio.Lock()  # held while its network is made or given back
         self.starting = 0  # containers that are being started, and so need the network
+        self.closing = False  # it is being removed
         self.removed = False
 
     @property
@@ -134,6 +135,8 @@ class Records:
                 pod.row = tx.put(PODS, pod.row)
 
     async def add_container(self, pod: Pod, spec: ContainerSpec) -> Container:
+        if pod.closing or pod.removed:
+            raise Conflict(f"the pod {pod.id} is being removed")
         if spec.id in self.containers:
             raise Conflict(f"there is a container {spec.id} already")
         if spec.name in pod.containers:
