@@ -165,6 +165,8 @@ class Lifecycle(PodLife):
             return
         if pid and container.status.pid and pid != container.status.pid:
             return
+        if container.resuming:  # the answers to what brought its end come after it
+            self._is_resumed(container)
         self._unwatch_health(container)
         finished = max(how.finished or self.clock.time(), container.status.started)  # times of files are those of the last tick
         oom = how.oom_killed or container.status.oom_killed
@@ -180,7 +182,7 @@ class Lifecycle(PodLife):
         )
         if first:
             self.records.tell("oom", container)
-        for number in container.delivering:  # the answer that it was sent comes after what it did
+        for number in container.delivering:
             self.records.tell("kill", container, signal=str(number))
         container.delivering.clear()
         self._log_complete(container)
@@ -265,11 +267,18 @@ class Lifecycle(PodLife):
         async with container.lock:
             if container.status.state != "paused":
                 raise Conflict(f"Container {container.id} is not paused")
-            await self._thaw(container)
-            if container.alive:
-                self.records.set(container, state="running")
-                self.records.tell("unpause", container)
-                self._watch_health(container)
+            container.resuming = True
+            try:
+                await self._thaw(container)
+                self._is_resumed(container)
+            finally:
+                container.resuming = False
+
+    def _is_resumed(self, container: Container) -> None:
+        if container.status.state == "paused":
+            self.records.set(container, state="running")
+            self.records.tell("unpause", container)
+            self._watch_health(container)
 
     async def _update(self, container: Container, resources: Resources) -> None:
         async with container.lock:

@@ -37,6 +37,7 @@ class Container:
         self.waiters: list[asyncio.Future[Exit]] = []
         self.early: tuple[int, Exit] | None = None  # the end of a process, told before the answer that it runs
         self.delivering: list[int] = []  # signals that are being sent
+        self.resuming = False
         self.removed = False
 
     @property
