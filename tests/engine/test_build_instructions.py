@@ -24,6 +24,8 @@ from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.build.telling import KEPT, Narrator
 from cloudstead.engine.errors import InvalidArgument, NotFound, NotPermitted, Unsupported
 from cloudstead.engine.images.api import ExecConfig, Platform
+from cloudstead.engine.tar.reader import FILE, SYMLINK
+from cloudstead.engine.tar.writer import END
 
 ENV = {"PWD": "/home", "SHELL": "bash", "EMPTY": "", "x": "a b", "path": "/a/b/c.tar.gz", "STAR": "a*b", "ü": "umlaut"}
 
@@ -427,8 +429,8 @@ def test_every_form_of_compression_is_a_context(tmp_path: Path) -> None:
     link=st.text(alphabet="ab/", max_size=200),
 )
 def test_written_tars_are_read_by_others(name: str, uid: int, link: str) -> None:
-    kind = tars.SYMLINK if link else tars.FILE
-    data = tars.header(name, kind=kind, mode=0o4755, uid=uid, size=0, mtime=5, link=link, xattrs={b"user.x": b"y"}) + tars.END
+    kind = SYMLINK if link else FILE
+    data = tars.header(name, kind=kind, mode=0o4755, uid=uid, size=0, mtime=5, link=link, xattrs={b"user.x": b"y"}) + END
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         (member,) = tar.getmembers()
     assert (member.name, member.uid, member.linkname, member.mode, member.mtime) == (name, uid, link, 0o4755, 5)

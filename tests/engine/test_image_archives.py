@@ -40,6 +40,7 @@ from cloudstead.engine.errors import EngineError, InvalidArgument, NotFound, Uns
 from cloudstead.engine.images import tar_reader, tar_writer
 from cloudstead.engine.images.api import ExecConfig, Platform
 from cloudstead.engine.images.tar_reader import members
+from cloudstead.engine.tar.writer import END
 
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
@@ -523,7 +524,7 @@ def test_pax_records_that_make_no_sense_are_refused(records: bytes) -> None:
     block[156:157] = b"x"
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
-    data = bytes(block) + records + bytes(-len(records) % 512) + tar_writer.file("a", b"1") + tar_writer.END
+    data = bytes(block) + records + bytes(-len(records) % 512) + tar_writer.file("a", b"1") + END
     with pytest.raises(InvalidArgument):
         run(read_all(data))  # type: ignore[arg-type]
 
@@ -539,7 +540,7 @@ def test_headers_and_entries_without_end_are_refused(monkeypatch: pytest.MonkeyP
         with pytest.raises(InvalidArgument, match="a header that is too large"):
             await read_all(bytes(block) + bytes(512))
         with pytest.raises(InvalidArgument, match="more than 50 entries"):
-            await read_all(tar_writer.file("a", b"1") * 51 + tar_writer.END)
+            await read_all(tar_writer.file("a", b"1") * 51 + END)
 
     run(story())
 
@@ -547,7 +548,7 @@ def test_headers_and_entries_without_end_are_refused(monkeypatch: pytest.MonkeyP
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=3000), st.integers(0, 3000), st.binary(max_size=20))
 def test_no_bytes_make_the_reader_fail_otherwise_than_it_says(noise: bytes, at: int, change: bytes) -> None:
-    sane = tar_writer.file("a", b"1" * 100) + tar_writer.file("b", b"2" * 600) + tar_writer.END
+    sane = tar_writer.file("a", b"1" * 100) + tar_writer.file("b", b"2" * 600) + END
     damaged = sane[:at] + change + sane[at + len(change) :]
     for data in (noise, damaged):
         try:

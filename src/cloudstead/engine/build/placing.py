@@ -18,6 +18,8 @@ from cloudstead.engine.build.modes import Change
 from cloudstead.engine.build.tree import Entry
 from cloudstead.engine.errors import InvalidArgument, NotFound
 from cloudstead.engine.snapshots.api import Snapshots
+from cloudstead.engine.tar.reader import FOLDER, LINK, SYMLINK
+from cloudstead.engine.tar.writer import END, padding
 from cloudstead.engine.threads import in_thread
 
 MOST_LINKS = 40
@@ -124,10 +126,10 @@ def _pieces(found: Iterator[Member], now: int) -> Iterator[bytes]:
     written: dict[tuple[int, int], str] = {}  # files with several names
     for member in found:
         if member.item is None:
-            yield tars.header(member.name, kind=tars.FOLDER, mode=member.mode, uid=member.uid, gid=member.gid, mtime=now)
+            yield tars.header(member.name, kind=FOLDER, mode=member.mode, uid=member.uid, gid=member.gid, mtime=now)
         else:
             yield from _content(member, member.item, written)
-    yield tars.END
+    yield END
 
 
 def _content(member: Member, item: Item, written: dict[tuple[int, int], str]) -> Iterator[bytes]:
@@ -135,14 +137,14 @@ def _content(member: Member, item: Item, written: dict[tuple[int, int], str]) ->
     header: Callable[..., bytes] = tars.header
     common = {"mode": member.mode, "uid": member.uid, "gid": member.gid, "mtime": entry.mtime, "xattrs": entry.xattrs}
     if entry.kind == "folder":
-        yield header(member.name, kind=tars.FOLDER, **common)
+        yield header(member.name, kind=FOLDER, **common)
     elif entry.kind == "symlink":
-        yield header(member.name, kind=tars.SYMLINK, link=entry.target, **common)
+        yield header(member.name, kind=SYMLINK, link=entry.target, **common)
     elif entry.kind == "node":
         yield header(member.name, kind=entry.device[0], device=entry.device[1:], **common)
     elif entry.linked and (first := written.setdefault((id(item.tree), entry.offset), member.name)) != member.name:
-        yield header(member.name, kind=tars.LINK, link=first, **common)
+        yield header(member.name, kind=LINK, link=first, **common)
     else:
         yield header(member.name, size=entry.size, **common)
         yield from item.tree.spool.pieces(entry.offset, entry.size)
-        yield tars.padding(entry.size)
+        yield padding(entry.size)

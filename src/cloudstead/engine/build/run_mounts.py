@@ -23,6 +23,8 @@ from cloudstead.engine.build.tree import Entry, Tree
 from cloudstead.engine.errors import InvalidArgument, NotFound
 from cloudstead.engine.pods.specs import Mount
 from cloudstead.engine.snapshots.api import Snapshots
+from cloudstead.engine.tar.reader import FOLDER
+from cloudstead.engine.tar.writer import END
 from cloudstead.engine.threads import in_thread
 
 FILE = "file"  # the name of the one file that a bind mounts
@@ -114,8 +116,8 @@ class Prepared:
     async def _fill_cache(self, key: str, mount: RunMount, source: Source) -> None:
         """A new cache has what `from` shows, or is empty; its folder belongs to whom the mount says."""
         mode = CACHE_MODE if mount.mode is None else mount.mode
-        header = tars.header(CACHE, kind=tars.FOLDER, mode=mode, uid=mount.uid or 0, gid=mount.gid or 0)
-        await self._step.build.engine.snapshots.unarchive(key, "/", once(header + tars.END))
+        header = tars.header(CACHE, kind=FOLDER, mode=mode, uid=mount.uid or 0, gid=mount.gid or 0)
+        await self._step.build.engine.snapshots.unarchive(key, "/", once(header + END))
         if source.plan is not None:
             await self._fill(key, source.plan, f"/{CACHE}")
 

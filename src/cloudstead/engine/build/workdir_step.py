@@ -13,6 +13,8 @@ from cloudstead.engine.build.states import State
 from cloudstead.engine.build.steps import Step
 from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.snapshots.api import Unpacked
+from cloudstead.engine.tar.reader import FOLDER
+from cloudstead.engine.tar.writer import END
 
 
 async def run(step: Step, command: Workdir) -> State:
@@ -37,6 +39,6 @@ async def _make(step: Step, path: str, user: str) -> Unpacked | None:
         uid, gid = await owner_of(snapshots, key, user) if user else (0, 0)
         now = int(step.build.engine.clock.time())
         names = ["/".join(place.missing[: n + 1]) for n in range(len(place.missing))]
-        headers = [tars.header(name, kind=tars.FOLDER, mode=FOLDER_MODE, uid=uid, gid=gid, mtime=now) for name in names]
-        await snapshots.unarchive(key, place.anchor, once(b"".join(headers) + tars.END), no_overwrite_dir_non_dir=True)
+        headers = [tars.header(name, kind=FOLDER, mode=FOLDER_MODE, uid=uid, gid=gid, mtime=now) for name in names]
+        await snapshots.unarchive(key, place.anchor, once(b"".join(headers) + END), no_overwrite_dir_non_dir=True)
         return await snapshots.keep(key, step.state.parent)

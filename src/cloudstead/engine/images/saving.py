@@ -19,6 +19,7 @@ from cloudstead.engine.images import digests, manifests, media_types, tar_writer
 from cloudstead.engine.images.model import ImageRow
 from cloudstead.engine.images.references import Reference, try_parse
 from cloudstead.engine.images.room import Room
+from cloudstead.engine.tar.writer import END
 
 NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -38,15 +39,15 @@ async def save(room: Room, names: tuple[str, ...]) -> AsyncIterator[bytes]:
         for digest, size in _blobs_of(room, row):
             blobs.setdefault(digest, size)
     with room.content.lease(*blobs):
-        yield tar_writer.header("blobs/", 0, folder=True)
+        yield tar_writer.folder("blobs/")
         for algorithm in sorted({digest.partition(":")[0] for digest in blobs}):
-            yield tar_writer.header(f"blobs/{algorithm}/", 0, folder=True)
+            yield tar_writer.folder(f"blobs/{algorithm}/")
         for digest, size in blobs.items():
             async for piece in tar_writer.streamed(blob_name(digest), size, room.content.stream(digest)):
                 yield piece
         for name, document in _documents(chosen):
             yield tar_writer.file(name, msgspec.json.encode(document))
-        yield tar_writer.END
+        yield END
     for saved in chosen:
         room.records.tell("save", saved.row.id)
 

@@ -1,5 +1,8 @@
 """Reading tar, as fast as Python can: one pass over the pieces of a stream, nothing kept.
 
+`TarReader` asks for pieces and is used where blocking is allowed. `parse` and `Preceding` are what a header means without saying where its bytes
+come from; the archive of `docker load`, which comes over the network, is read by them in the event loop (images/tar_reader.py).
+
 Understood are V7, ustar, GNU (long names, numbers in base 256) and pax. What no layer needs and what readers disagree about is refused instead of
 guessed: sparse files, several volumes, records that contradict. Global pax records are read over, as Docker does. Names stay bytes.
 
@@ -20,7 +23,10 @@ LARGEST = 1 << 62
 LARGEST_ID = (1 << 32) - 2
 FILE, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _fields = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
-_ZERO = bytes(BLOCK)
+ZERO = bytes(BLOCK)
+PRECEDING = b"LKxX"  # kinds of headers that say something of the next member
+PASSED_OVER = b"gV"  # global pax records, a volume's name
+_MEMBERS = b"0125346"
 _UNSUPPORTED = {b"S": "sparse files", b"M": "archives of several volumes", b"D": "GNU's incremental archives", b"N": "GNU's old long names"}
 _XATTR = b"SCHILY.xattr."
 
@@ -43,6 +49,45 @@ class Entry:
     xattrs: dict[bytes, bytes] | None
 
 
+class Preceding:
+    """What headers say of the member that follows them: GNU's long names, pax records. Made anew for each member."""
+
+    __slots__ = ("_link", "_name", "_records", "any")
+
+    def __init__(self) -> None:
+        self.any = False
+        self._name: bytes | None = None
+        self._link: bytes | None = None
+        self._records: dict[bytes, bytes] | None = None
+
+    def add(self, kind: bytes, data: bytes) -> None:
+        """One of `PRECEDING`, with its data."""
+        self.any = True
+        if kind == b"L":
+            self._name = data.split(b"\0", 1)[0]
+        elif kind == b"K":
+            self._link = data.split(b"\0", 1)[0]
+        else:
+            self._records = (self._records or {}) | _records(data)
+
+    def complete(self, entry: Entry) -> None:
+        """Tell the member what was said of it.
+
+        Raises:
+            Unsupported: it is of a kind that is not read.
+        """
+        if entry.kind not in _MEMBERS:
+            raise Unsupported(f"the tar has {_UNSUPPORTED.get(entry.kind, f'a member of type {entry.kind!r}')}, which are not supported")
+        if self._name is not None:
+            entry.name = self._name
+        if self._link is not None:
+            entry.link = self._link
+        if self._records:
+            _apply(entry, self._records)
+        if entry.kind != FILE:
+            entry.size = 0  # what links and folders claim: nothing follows them
+
+
 class TarReader:
     """Members one after the other. The data of one are read before the next is asked for, or skipped.
 
@@ -61,46 +106,25 @@ class TarReader:
 
     def next(self) -> Entry | None:
         """The next member; None at the end."""
-        records: dict[bytes, bytes] = {}
-        long_name = long_link = None
-        began = False
+        before = Preceding()
         while True:
             if self._left or self._padding:
                 self._skip(self._left + self._padding)
                 self._left = self._padding = 0
-            header = self._take(BLOCK, at_end=not began)
-            if not header or header == _ZERO:
-                if began:
+            header = self._take(BLOCK, at_end=not before.any)
+            if not header or header == ZERO:
+                if before.any:
                     raise InvalidArgument("the tar ends after a header that announces another one")
                 return None
-            entry = _parse(header)
-            kind = entry.kind
-            if kind in b"0125346":
-                break
-            if kind in b"LK":
-                text = self._header_data(entry).split(b"\0", 1)[0]
-                if kind == b"L":
-                    long_name = text
-                else:
-                    long_link = text
-                began = True
-            elif kind in b"xX":
-                records.update(_records(self._header_data(entry)))
-                began = True
-            elif kind in b"gV":
+            entry = parse(header)
+            if entry.kind in PRECEDING:
+                before.add(entry.kind, self._header_data(entry))
+            elif entry.kind in PASSED_OVER:
                 self._expect(entry.size)
             else:
-                raise Unsupported(f"the tar has {_UNSUPPORTED.get(kind, f'a member of type {kind!r}')}, which are not supported")
-        if long_name is not None:
-            entry.name = long_name
-        if long_link is not None:
-            entry.link = long_link
-        if records:
-            _apply(entry, records)
-        if kind == FILE:
-            self._expect(entry.size)
-        else:
-            entry.size = 0  # what links and folders claim: nothing follows them
+                break
+        before.complete(entry)
+        self._expect(entry.size)
         return entry
 
     def whole(self) -> memoryview | None:
@@ -169,7 +193,8 @@ class TarReader:
         return bool(self._piece)
 
 
-def _parse(header: bytes) -> Entry:
+def parse(header: bytes) -> Entry:
+    """One header of 512 bytes."""
     name, mode, uid, gid, size, mtime, checksum, kind, link, magic, _, _, _, major, minor, prefix = _fields.unpack(header)
     # Adler-32 begun at 0 has the sum of the bytes in its lower half, modulo 65521; in C, unlike a sum over 512 numbers.
     try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from typing import Protocol
 
-from cloudstead.engine.tar.reader import BLOCK, FILE
+from cloudstead.engine.tar.reader import BLOCK, BLOCK_DEVICE, CHARACTER, FILE
 
 BUFFER = 256 << 10
+END = bytes(2 * BLOCK)
 _NAME, _PREFIX = 100, 155
 
 
@@ -63,10 +65,23 @@ class TarWriter:
         xattrs: dict[bytes, bytes] | None = None,
         mode: int | None = None,
     ) -> None:
-        """A member; `size` bytes of data are to follow by `data` and `pad`."""
+        """A member; `size` bytes of data are to follow by `file`."""
         self.entries += 1
         self.bytes += size
-        self._put(header(name, kind, status, size=size, link=link, xattrs=xattrs, mode=mode))
+        self._put(
+            header(
+                name,
+                kind,
+                mode=status.st_mode & 0o7777 if mode is None else mode,
+                uid=status.st_uid,
+                gid=status.st_gid,
+                size=size,
+                mtime_ns=status.st_mtime_ns,
+                link=link,
+                xattrs=xattrs,
+                device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in (CHARACTER, BLOCK_DEVICE) else (0, 0),
+            )
+        )
 
     def file(self, fd: int, size: int) -> None:
         """The data of a file, exactly so many: one that grows meanwhile is cut, one that shrinks filled with zeros."""
@@ -78,11 +93,11 @@ class TarWriter:
             left -= len(data)
             self._put(data)
         if size % BLOCK:
-            self._put(bytes(-size % BLOCK))
+            self._put(padding(size))
 
     def finish(self) -> None:
         """Two empty blocks, and all that waits."""
-        self._put(bytes(2 * BLOCK))
+        self._put(END)
         self._flush()
 
     def _put(self, data: bytes) -> None:
@@ -99,15 +114,18 @@ class TarWriter:
 
 def header(
     name: bytes,
-    kind: bytes,
-    status: os.stat_result,
+    kind: bytes = FILE,
     *,
+    mode: int = 0o644,
+    uid: int = 0,
+    gid: int = 0,
     size: int = 0,
+    mtime_ns: int = 0,
     link: bytes = b"",
-    xattrs: dict[bytes, bytes] | None = None,
-    mode: int | None = None,
+    xattrs: Mapping[bytes, bytes] | None = None,
+    device: tuple[int, int] = (0, 0),
 ) -> bytes:
-    """The header of a member, with pax records before it where they are needed."""
+    """The header of a member, with pax records before it where they are needed. Data of `size` bytes follow, and `padding`."""
     records: list[tuple[bytes, bytes]] = []
     prefix = b""
     short = name
@@ -118,22 +136,24 @@ def header(
             short = name[:_NAME]
     if len(link) > _NAME:
         records.append((b"linkpath", link))
-    seconds, fraction = divmod(status.st_mtime_ns, 1_000_000_000)
+    seconds, fraction = divmod(mtime_ns, 1_000_000_000)
     if fraction or not 0 <= seconds < 8**11:
-        records.append((b"mtime", _decimal(status.st_mtime_ns)))
+        records.append((b"mtime", _decimal(mtime_ns)))
     if size >= 8**11:
         records.append((b"size", b"%d" % size))
-    uid, gid = status.st_uid, status.st_gid
     if uid >= 8**7:
         records.append((b"uid", b"%d" % uid))
     if gid >= 8**7:
         records.append((b"gid", b"%d" % gid))
     for key in sorted(xattrs or ()):
         records.append((b"SCHILY.xattr." + key, (xattrs or {})[key]))
-    permissions = status.st_mode & 0o7777 if mode is None else mode
-    device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in b"34" else (0, 0)
-    own = _block(short, kind, permissions, uid, gid, size, seconds, link[:_NAME], device, prefix)
+    own = _block(short, kind, mode, uid, gid, size, seconds, link[:_NAME], device, prefix)
     return _pax(name, records) + own if records else own
+
+
+def padding(size: int) -> bytes:
+    """What fills the last block of so many bytes."""
+    return bytes(-size % BLOCK)
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
@@ -152,7 +172,7 @@ def _pax(name: bytes, records: list[tuple[bytes, bytes]]) -> bytes:
     data = b"".join(_record(keyword, value) for keyword, value in records)
     leaf = name.rstrip(b"/").rpartition(b"/")[2]
     own = _block(b"PaxHeaders.0/" + leaf[: _NAME - 13], b"x", 0o644, 0, 0, len(data), 0, b"", (0, 0), b"")
-    return own + data + bytes(-len(data) % BLOCK)
+    return own + data + padding(len(data))
 
 
 def _record(keyword: bytes, value: bytes) -> bytes:
@@ -189,6 +209,3 @@ def _block(
         prefix.ljust(_PREFIX + 12, b"\0"),
     )
     return b"%s%06o\0 %s" % (text[:148], sum(text), text[156:])
-
-
-__all__ = ["FILE", "HashSink", "PipeSink", "Sink", "TarWriter", "header"]
