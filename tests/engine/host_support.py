@@ -58,6 +58,7 @@ class Stage:
             self.remove(container)
         said = self.run(self.host.call(commands.SweepContainers(containers=(), pods=())))
         assert said == [], said
+        self.run(self.host.call(snapshot_commands.SweepSnapshots()))  # of hosts that were killed
         self.run(self.host.close())
         self.runner.close()
         self.assert_nothing_left()

@@ -20,8 +20,7 @@ from cloudstead.engine.errors import EngineError, Failed
 from cloudstead.engine.pods import cgroups
 from cloudstead.engine.pods.host_monitor import until_readable
 from cloudstead.engine.pods.host_mounts import unmount_all
-from cloudstead.engine.pods.host_records import Files, Process, Record, look, open_pidfd
-from cloudstead.engine.pods.host_start import kill_monitor
+from cloudstead.engine.pods.host_records import Files, Process, Record, look, open_pidfd, process
 from cloudstead.engine.pods.host_state import Pods, note_oom
 from cloudstead.engine.snapshots.host import unmount_writable
 
@@ -41,7 +40,9 @@ async def remove(pods: Pods, files: Files) -> None:
 
 
 async def end(pods: Pods, files: Files, record: Record) -> None:
-    """SIGKILL, and wait until conmon has noted it."""
+    """SIGKILL, and wait until conmon has noted it. One whose creation was cut off has a runtime that may still be at work: it goes first."""
+    if not record.init.pid:
+        await end_family(record.monitor)
     monitor = open_pidfd(record.monitor)
     try:
         await kill_all(record.cgroup)
@@ -131,14 +132,42 @@ def remove_outer(pods: Pods, pod: str) -> None:
 
 
 async def undo(pods: Pods, files: Files, record: Record) -> None:
-    """Take away what a failed creation left."""
+    """Take away what a failed creation left, once nobody adds to it any more."""
     pods.unwatch(record.id)
     there = files.read()
     if there is not None and there.monitor.pid:
-        fd = open_pidfd(there.monitor)
-        if fd is not None:
-            os.close(fd)
-            kill_monitor(there.monitor.pid)
+        await end_family(there.monitor)
     with contextlib.suppress(EngineError, OSError):
         await _take_away(pods, files, record)
     files.forget_run()
+
+
+async def end_family(monitor: Process) -> None:
+    """conmon, the runtime that it started, and what that has made so far. They are gone when this returns."""
+    family = [fd for named in (monitor, *descendants(monitor.pid)) if (fd := open_pidfd(named)) is not None]
+    for fd in family:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+    for fd in family:
+        try:
+            await until_readable(fd, END_WITHIN)
+        finally:
+            os.close(fd)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(monitor.pid, os.WNOHANG)  # noqa: ASYNC222 (it has ended)
+
+
+def descendants(pid: int) -> list[Process]:
+    """Children of a process, and theirs."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError), open(f"/proc/{entry.name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, pending = [], [pid]
+    while pending:
+        for child in children.get(pending.pop(), ()):
+            pending.append(child)
+            found.append(process(child))
+    return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 import asyncio
-import ctypes
 import fcntl
 import os
 import signal
@@ -35,7 +34,6 @@ from cloudstead.engine.pods.host_state import Pods, pods_of
 from cloudstead.engine.pods.specs import ExecSpec
 
 WITHIN = 60.0  # seconds for the runtime to start it
-PR_SET_CHILD_SUBREAPER = 36
 SPEC_FD, LOG_FD = 3, 4  # in the runtime's process
 KEY = "execs"
 
@@ -48,10 +46,7 @@ class Config(msgspec.Struct):
 
 def execs_of(pods: Pods) -> dict[str, Process]:
     """Those that run, by their id."""
-    if KEY not in pods.extra:
-        pods.extra[KEY] = {}
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    found: dict[str, Process] = pods.extra[KEY]
+    found: dict[str, Process] = pods.extra.setdefault(KEY, {})
     return found
 
 

@@ -13,7 +13,7 @@ from cloudstead.engine.errors import EngineError
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import cgroups, commands
-from cloudstead.engine.pods.host_cleanup import clean_up, end, kill_all, kill_process, remove, remove_group
+from cloudstead.engine.pods.host_cleanup import clean_up, end, end_family, kill_all, remove, remove_group, remove_outer
 from cloudstead.engine.pods.host_mounts import unmount_all
 from cloudstead.engine.pods.host_records import Files, Record, boot, look, process
 from cloudstead.engine.pods.host_sharing import release_pids
@@ -85,6 +85,9 @@ async def sweep_containers(host: Host, command: commands.SweepContainers, descri
     stray_pods = cgroups.children(cgroups.tree(), host.layout.cgroup) - groups - set(pods.making)
     ended = [files for files in all_files(host) if _has_leftovers(pods, files)]
     said = []
+    for pid in monitors:
+        with _said(said, f"ended process {pid}, the monitor of a container that is not there"):
+            await end_family(process(pid))
     for files in strays:
         with _said(said, f"removed container {files.folder.name}, which nobody knows"):
             async with pods.alone(files.folder.name):
@@ -92,9 +95,6 @@ async def sweep_containers(host: Host, command: commands.SweepContainers, descri
     for files in ended:
         with _said(said, f"took mounts and cgroups of container {files.folder.name} away, which had ended"):
             await _clean_leftovers(pods, files)
-    for pid in monitors:
-        kill_process(process(pid))
-        said.append(f"ended process {pid}, the monitor of a container that is not there")
     for pod in sorted(stray_pods):
         if not cgroups.exists(cgroups.tree(), f"{host.layout.cgroup}/{pod}"):
             continue
@@ -103,6 +103,7 @@ async def sweep_containers(host: Host, command: commands.SweepContainers, descri
             if cgroups.exists(cgroups.tree(), group := f"{host.layout.cgroup}/{pod}"):
                 await kill_all(group)
                 await remove_group(group)
+        remove_outer(pods, pod)
     return said + _unmount_strays(pods)
 
 

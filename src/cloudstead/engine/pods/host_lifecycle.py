@@ -13,7 +13,7 @@ from cloudstead.engine.host.handlers import With, handles
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import cgroups, commands, limits
 from cloudstead.engine.pods.host_bundle import write_bundle
-from cloudstead.engine.pods.host_cleanup import clean_up, end, remove, undo
+from cloudstead.engine.pods.host_cleanup import clean_up, end, remove, remove_outer, undo
 from cloudstead.engine.pods.host_grace import begin_grace
 from cloudstead.engine.pods.host_mounts import Sources
 from cloudstead.engine.pods.host_records import Files, Record, boot, look
@@ -35,7 +35,11 @@ async def create_container(host: Host, command: commands.CreateContainer, descri
             if is_live(look(files, record)):
                 raise Conflict(f"container {record.id} is already running")
             await clean_up(pods, files, record)
-        return await _create(pods, command, files)
+        try:
+            return await _create(pods, command, files)
+        except BaseException:
+            remove_outer(pods, command.pod)
+            raise
 
 
 async def _create(pods: Pods, command: commands.CreateContainer, files: Files) -> With[commands.Created]:

@@ -179,7 +179,9 @@ def copy_tree(source: int, target: str, place: str) -> None:
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
     # Opened again: a descriptor from before leads to a mount of the other namespace, which cannot be bound in this one.
-    source = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    given, source = os.fstat(source), os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    if not os.path.samestat(given, os.fstat(source)):  # of what was unmounted, the path is one of the host's
+        raise Conflict("the root file system was taken away meanwhile")
     into = os.open(target, os.O_PATH | os.O_DIRECTORY)
     linux.mount("tmpfs", place, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV)
     for name, fd in (("from", source), ("to", into)):

@@ -7,9 +7,7 @@ more. Other runtimes than runc are asked in the proper way.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
 
 from msgspec.structs import replace
@@ -39,27 +37,14 @@ def runtime_path(host: Host, name: str) -> str:
 
 
 async def run_monitor(host: Host, spec: ContainerSpec, files: Files, record: Record) -> Record:
-    """Start conmon and wait for the runtime. The record is on disk before there is anything to lose."""
+    """Start conmon and wait for the runtime. The record is on disk before there is anything to lose; when this fails, `undo` finds conmon by it."""
     files.write(record)
     monitor, reading = spawn(host, spec, files, record.runtime)
     record = replace(record, monitor=process(monitor))
     files.write(record)
-    try:
-        pid = await created(reading, files)
-    except BaseException:
-        kill_monitor(monitor)
-        raise
-    record = replace(record, init=process(pid))
+    record = replace(record, init=process(await created(reading, files)))
     files.write(record)
     return record
-
-
-def kill_monitor(pid: int) -> None:
-    """A child of ours that nobody watches yet. The runtime that it started dies with it (PR_SET_PDEATHSIG)."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)  # it has been killed, so this takes no time
 
 
 def connect_attach(files: Files) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import resource
@@ -23,6 +24,7 @@ log = logging.getLogger("cloudstead.engine.host.pods")
 
 ROOM = "pods"
 KILLED = 137
+PR_SET_CHILD_SUBREAPER = 36
 LOWEST_FREE = 10
 PARTS: list[Callable[[Pods], None]] = []
 """What else is to be done for containers that are watched; called once with a new Pods."""
@@ -53,6 +55,7 @@ class Pods:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self.usual_limits = {"nofile": resource.getrlimit(resource.RLIMIT_NOFILE)}  # of containers
         _raise_descriptors()
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._low = _occupy_low_descriptors()
 
     @contextlib.asynccontextmanager
