@@ -1,14 +1,16 @@
-"""System calls that Python has no name for: mounts, namespaces, capabilities, and openat2, which keeps a path inside a folder.
+"""System calls that Python has no name for: mounts, namespaces, capabilities, inotify, and openat2, which keeps a path inside a folder.
 
 The numbers of openat2 and mount_setattr are the same on every architecture; pivot_root's are not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
 import platform
+import resource
 import signal
 import struct
 
@@ -16,14 +18,15 @@ from cloudstead.engine.errors import Unsupported
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+IN_MODIFY, IN_CREATE, IN_ONLYDIR = 0x2, 0x100, 0x1000000
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWNET = 0x20000, 0x4000000, 0x8000000, 0x40000000
-RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 1, 2, 4, 8, 16
+RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 2, 4, 16
 O_PATH: int = os.O_PATH
-PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS = 1, 24, 28, 38
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 24, 28, 36, 38
 SECBIT_NO_SETUID_FIXUP, SECBIT_NOROOT = 1 << 2, 1 << 0
-CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETUID, CAP_SYS_ADMIN, CAP_MKNOD, CAP_SETFCAP = 0, 1, 3, 4, 7, 21, 27, 31
-MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
-AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SYS_ADMIN, CAP_MKNOD, CAP_SETFCAP = 0, 1, 3, 4, 21, 27, 31
+MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 2, 4, 8
+AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 OVERLAYFS = 0x794C7630
 _OPENAT2, _MOUNT_SETATTR = 437, 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
@@ -33,6 +36,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 _how = struct.Struct("QQQ")
+_event = struct.Struct("iIII")  # of inotify, before its name
 
 
 def _check(result: int, what: str | bytes = "") -> int:
@@ -87,6 +91,16 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
 
 def unmount(target: str, flags: int = 0) -> None:
     _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def unmount_all(target: str) -> None:
+    """Everything that is mounted there, one over the other, also when somebody is still in it; without effect when nothing is."""
+    try:
+        while True:
+            unmount(target, MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
 
 
 def unshare(flags: int) -> None:
@@ -155,3 +169,47 @@ def die_with_parent(parent: int) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose parents end, so as to learn how they end (PR_SET_CHILD_SUBREAPER)."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def close_from(first: int) -> None:
+    """Close this descriptor and all above it."""
+    if hasattr(_libc, "close_range"):
+        _libc.close_range(first, 0xFFFFFFFF, 0)
+    else:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        os.closerange(first, min(soft, 1 << 20))
+
+
+class Inotify:
+    """inotify(7): what happens to files, told through a descriptor. One for many files, since a user may have only 128."""
+
+    def __init__(self) -> None:
+        self.fd = _check(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
+
+    def add(self, path: str | bytes, mask: int) -> int | None:
+        """The watch's number, the same for the same file; None: it may not be read, or the user has no watch left (fs.inotify.max_user_watches)."""
+        number = int(_libc.inotify_add_watch(self.fd, os.fsencode(path), mask))
+        return number if number >= 0 else None
+
+    def remove(self, number: int) -> None:
+        _libc.inotify_rm_watch(self.fd, number)
+
+    def read(self) -> list[tuple[int, bytes]]:
+        """Watches to which something has happened, each with the name of what is in the folder."""
+        found: list[tuple[int, bytes]] = []
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            data = os.read(self.fd, 64 << 10)
+            at = 0
+            while at < len(data):
+                number, _, _, length = _event.unpack_from(data, at)
+                at += _event.size + length
+                found.append((number, data[at - length : at].rstrip(b"\0")))
+        return found
+
+    def close(self) -> None:
+        os.close(self.fd)

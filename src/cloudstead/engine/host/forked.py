@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import os
-import resource
 import signal
 import sys
 import traceback
@@ -20,14 +18,14 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import BY_CODE, EngineError, Failed, NoSpace
+from cloudstead.engine.host.waiting import read_pipe
 
 T = TypeVar("T")
 
-PR_SET_PDEATHSIG = 1
 LONGEST_RESULT = 64 << 20
 ENOSPC = 28
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 async def call(function: Callable[..., T], arguments: Sequence[Any], descriptors: Sequence[int]) -> T:
@@ -48,7 +46,7 @@ async def call(function: Callable[..., T], arguments: Sequence[Any], descriptors
     finally:
         os.close(writing)
     try:
-        said = await _read(reading)
+        said = await read_pipe(reading, most=LONGEST_RESULT)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -71,37 +69,11 @@ def _result(said: bytes, name: str) -> Any:
     return value
 
 
-async def _read(fd: int) -> bytes:
-    """All that comes through a pipe."""
-    loop = asyncio.get_running_loop()
-    os.set_blocking(fd, False)
-    pieces: list[bytes] = []
-    done: asyncio.Future[None] = loop.create_future()
-
-    def readable() -> None:
-        try:
-            piece = os.read(fd, 1 << 20)
-        except BlockingIOError:
-            return
-        pieces.append(piece)
-        if (not piece or sum(map(len, pieces)) > LONGEST_RESULT) and not done.done():
-            done.set_result(None)
-
-    loop.add_reader(fd, readable)
-    try:
-        await done
-    finally:
-        loop.remove_reader(fd)
-    return b"".join(pieces)
-
-
 def _child(function: Callable[..., Any], arguments: Sequence[Any], keep: set[int], writing: int, parent: int) -> NoReturn:
     """Never returns: no `finally` of the parent's must run here."""
     status = 1
     try:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was killed before it could be said
-            os._exit(1)
+        linux.die_with_parent(parent)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
@@ -138,8 +110,4 @@ def _close_others(keep: set[int]) -> None:
     for fd in sorted(keep - {0, 1, 2}):
         os.closerange(last + 1, fd)
         last = fd
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hasattr(_libc, "close_range"):
-        _libc.close_range(last + 1, 0xFFFFFFFF, 0)
-    else:
-        os.closerange(last + 1, min(soft, 1 << 20))
+    linux.close_from(last + 1)

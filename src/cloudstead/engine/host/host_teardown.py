@@ -10,9 +10,7 @@ from pathlib import Path
 from cloudstead.engine.host.commands import TearDown
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.linux import unmount
-
-MNT_DETACH = 2
+from cloudstead.engine.linux import MNT_DETACH, unmount
 
 
 @handles(TearDown)

@@ -7,16 +7,12 @@ contains an `await`. A namespace lives while a descriptor, a bound name, a socke
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-CLONE_NEWNET = 0x40000000
-MS_BIND = 4096
-MNT_DETACH = 2
-_libc = ctypes.CDLL(None, use_errno=True)
+from cloudstead.engine.linux import CLONE_NEWNET, MS_BIND, enter_namespace, mount, unmount_all, unshare
+
 _home = -1
 
 
@@ -31,35 +27,32 @@ def home() -> int:
 def make() -> int:
     """A new one, as a descriptor: whoever drops the last hold of it ends it."""
     back = home()
-    _check(_libc.unshare(CLONE_NEWNET), "unshare")
+    unshare(CLONE_NEWNET)
     try:
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     finally:
-        _check(_libc.setns(back, CLONE_NEWNET), "setns")
+        enter_namespace(back, CLONE_NEWNET)
 
 
 @contextlib.contextmanager
 def inside(namespace: int) -> Iterator[None]:
     back = home()
-    _check(_libc.setns(namespace, CLONE_NEWNET), "setns")
+    enter_namespace(namespace, CLONE_NEWNET)
     try:
         yield
     finally:
-        _check(_libc.setns(back, CLONE_NEWNET), "setns")
+        enter_namespace(back, CLONE_NEWNET)
 
 
 def bind(namespace: int, path: Path) -> None:
     """Give it a name that outlives this process."""
     path.touch(mode=0o600)
-    _check(_libc.mount(f"/proc/self/fd/{namespace}".encode(), os.fsencode(path), None, MS_BIND, None), f"bind {path.name}")
+    mount(f"/proc/self/fd/{namespace}", str(path), "", MS_BIND)
 
 
 def unbind(path: Path) -> None:
     """Take the name away; without effect when there is none."""
-    while _libc.umount2(os.fsencode(path), MNT_DETACH) == 0:
-        pass
-    if ctypes.get_errno() not in (errno.EINVAL, errno.ENOENT):
-        raise OSError(ctypes.get_errno(), f"unmount {path.name}: {os.strerror(ctypes.get_errno())}")
+    unmount_all(str(path))
     path.unlink(missing_ok=True)
 
 
@@ -84,12 +77,6 @@ def write_settings(settings: dict[str, str], *, optional: bool = False) -> None:
         except OSError:
             if not optional:
                 raise
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
 def is_bound(path: Path) -> bool:

@@ -17,8 +17,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from cloudstead.engine.errors import EngineError, Failed
+from cloudstead.engine.host.waiting import until_readable
 from cloudstead.engine.pods import cgroups
-from cloudstead.engine.pods.host_monitor import until_readable
 from cloudstead.engine.pods.host_mounts import unmount_all
 from cloudstead.engine.pods.host_records import Files, Process, Record, look, open_pidfd, process
 from cloudstead.engine.pods.host_state import Pods, note_oom

@@ -7,7 +7,6 @@ once: `{"data": <pid>}`, or `{"data": -1, "message": …}`. See conmon(8).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 from cloudstead.engine.errors import Failed
 from cloudstead.engine.host.programs import PATH, find
 from cloudstead.engine.host.server import Host
+from cloudstead.engine.host.waiting import read_pipe
 from cloudstead.engine.pods.failures import start_failure
 from cloudstead.engine.pods.host_records import Files
 from cloudstead.engine.pods.specs import ContainerSpec
@@ -96,7 +96,7 @@ async def created(reading: int, files: Files) -> int:
     """
     try:
         async with asyncio.timeout(WITHIN):
-            line = await _read_line(reading)
+            line = await read_pipe(reading, most=LONGEST_ANSWER, line=True)
     except TimeoutError:
         raise Failed(start_failure(f"the runtime did not create the container within {WITHIN:g} seconds")) from None
     finally:
@@ -111,44 +111,8 @@ async def created(reading: int, files: Files) -> int:
     return answer.data
 
 
-async def _read_line(fd: int) -> bytes:
-    """Up to a line's end, or the end of the pipe."""
-    loop = asyncio.get_running_loop()
-    os.set_blocking(fd, False)
-    pieces: list[bytes] = []
-    done: asyncio.Future[None] = loop.create_future()
-
-    def readable() -> None:
-        with contextlib.suppress(BlockingIOError):
-            pieces.append(os.read(fd, 1 << 16))
-            if (not pieces[-1] or b"\n" in pieces[-1] or len(pieces) > LONGEST_ANSWER >> 16) and not done.done():
-                done.set_result(None)
-
-    loop.add_reader(fd, readable)
-    try:
-        await done
-    finally:
-        loop.remove_reader(fd)
-    return b"".join(pieces)
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
     except OSError:
         return ""
-
-
-async def until_readable(fd: int, within: float | None = None) -> bool:
-    """False: not within so many seconds."""
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    loop.add_reader(fd, done.set)
-    try:
-        async with asyncio.timeout(within):
-            await done.wait()
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(fd)
-    return True

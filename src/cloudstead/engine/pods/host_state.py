@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import resource
@@ -12,19 +11,19 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
 from cloudstead.engine.host.reaper import Reaper
 from cloudstead.engine.host.server import Host
+from cloudstead.engine.host.waiting import until_readable
 from cloudstead.engine.pods import cgroups
 from cloudstead.engine.pods.commands import ContainerExited
-from cloudstead.engine.pods.host_monitor import until_readable
 from cloudstead.engine.pods.host_records import Files, Found, Record, look, open_pidfd
 
 log = logging.getLogger("cloudstead.engine.host.pods")
 
 ROOM = "pods"
 KILLED = 137
-PR_SET_CHILD_SUBREAPER = 36
 LOWEST_FREE = 10
 PARTS: list[Callable[[Pods], None]] = []
 """What else is to be done for containers that are watched; called once with a new Pods."""
@@ -55,7 +54,7 @@ class Pods:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self.usual_limits = {"nofile": resource.getrlimit(resource.RLIMIT_NOFILE)}  # of containers
         _raise_descriptors()
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        linux.adopt_orphans()
         self._low = _occupy_low_descriptors()
 
     @contextlib.asynccontextmanager

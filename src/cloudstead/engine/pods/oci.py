@@ -92,6 +92,7 @@ class OciDriver(Reconciling):
             if CONTAINER_ID.fullmatch(key) and key not in self.records.containers:
                 await self.snapshots.remove(key)
                 removed.append(f"what the container {key} wrote, which is no more")
+        removed += await self.volumes.release_strays(self.records.containers)
         await self._reconcile(self.host.call(commands.ListContainers()))
         return removed
 

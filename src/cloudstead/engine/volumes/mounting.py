@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import os
 from typing import NamedTuple
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import Failed, NotFound, Unsupported
 
 # linux/mount.h: option -> (flag, whether the option clears it)
@@ -46,9 +47,7 @@ PROPAGATION = {
     "shared": 1 << 20,
     "rshared": (1 << 20) | 16384,
 }
-RDONLY, REMOUNT, BIND, REC, DETACH = 1, 32, 4096, 16384, 2
-
-_libc = ctypes.CDLL(None, use_errno=True)
+RDONLY, REMOUNT, BIND, REC = linux.MS_RDONLY, linux.MS_REMOUNT, linux.MS_BIND, linux.MS_REC
 
 
 class Options(NamedTuple):
@@ -90,17 +89,16 @@ def mount(kind: str, device: str, target: str, options: str) -> None:
 
 def unmount(target: str) -> None:
     """Take everything that is mounted there away, also when somebody is still in it."""
-    while _libc.umount2(os.fsencode(target), DETACH) == 0:
-        pass
+    with contextlib.suppress(OSError):
+        linux.unmount_all(target)
 
 
 def _call(kind: str, device: str, target: str, flags: int, data: str) -> None:
-    done = _libc.mount(
-        os.fsencode(device or "none"), os.fsencode(target), kind.encode() or None, ctypes.c_ulong(flags), data.encode() or None
-    )
-    if done == 0:
+    try:
+        linux.mount(device or "none", target, kind, flags, data)
         return
-    number = ctypes.get_errno()
+    except OSError as error:
+        number = error.errno or 0
     said = f"failed to mount local storage: mount {device}:{target}, flags: 0x{flags:x}, data: {data}: {os.strerror(number).lower()}"
     if number == 2:
         raise NotFound(said)

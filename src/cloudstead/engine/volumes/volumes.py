@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +17,6 @@ import msgspec
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.host.messages import Command, R
-from cloudstead.engine.pods.model import CONTAINERS
 from cloudstead.engine.volumes import commands
 from cloudstead.engine.volumes.model import USES, VOLUMES, Use, Volume
 from cloudstead.kernel.clock import Clock
@@ -194,12 +193,11 @@ class Volumes:
                 await self._remove(row.name)
             told.append(f"the volume {row.name}, whose removal was cut off")
         await self._host.call(commands.SweepVolumes(keep=tuple(row.name for row in self._rows.scan())))
-        return told + await self._release_strays()
+        return told
 
-    async def _release_strays(self) -> list[str]:
+    async def release_strays(self, containers: Container[str]) -> list[str]:
         """Uses by containers that are no more. One that is just being made may not have its row yet, so only what was met twice is released."""
-        containers = self._store.table(CONTAINERS)
-        strays = {use.container for use in self._uses.scan() if (use.container,) not in containers}
+        strays = {use.container for use in self._uses.scan() if use.container not in containers}
         gone = sorted(strays & self._strays)
         for container in gone:
             await self.release_all(container)
