@@ -213,9 +213,7 @@ def check_sysctls(host: shapes.HostConfig, network: PodNetwork) -> None:
         if not re.fullmatch(r"[a-z0-9_.\-/]{1,200}", name):
             raise InvalidArgument(f"invalid sysctl: {name[:100]}")
         if name.startswith("net.") and network.mode in ("host", "pod"):
-            raise InvalidArgument(
-                f'sysctl "{name}" not allowed in {"host" if network.mode == "host" else "shared"} network namespace'
-            )
+            raise InvalidArgument(f'sysctl "{name}" not allowed in {"host" if network.mode == "host" else "shared"} network namespace')
 
 
 def inherited(api: DockerApi, host: shapes.HostConfig) -> list[MountPoint]:

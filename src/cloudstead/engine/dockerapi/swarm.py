@@ -10,9 +10,7 @@ from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.errors import Unavailable, Unsupported
 from cloudstead.http.messages import HttpResponse
 
-NO_MANAGER = (
-    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
-)
+NO_MANAGER = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
 KINDS = ("services", "tasks", "nodes", "secrets", "configs")
 
 

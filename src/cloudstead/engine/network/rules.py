@@ -141,9 +141,11 @@ def _raw() -> list[str]:
 
 
 def _dstnat(network: NetworkSetup, uplink: Uplink) -> list[str]:
-    lines = [f'iifname "{UPLINK}" ip daddr {uplink.router} dnat ip to meta l4proto . th dport map @ports']
+    gateways = ", ".join(sorted({subnet.gateway for subnet in network.subnets}))
+    # The host finds published ports at the gateway too: where clients run in a container themselves (testcontainers) they look there.
+    here = ", ".join(filter(None, (uplink.router, gateways)))
+    lines = [f'iifname "{UPLINK}" ip daddr {{ {here} }} dnat ip to meta l4proto . th dport map @ports']
     if not network.internal:
-        gateways = ", ".join(sorted({subnet.gateway for subnet in network.subnets}))
         lines.append(
             f'iifname != "{UPLINK}" meta l4proto {{ tcp, udp }} ip daddr {{ {gateways} }} '
             f"ip daddr . meta l4proto . th dport != @listening dnat ip to {uplink.host}"
