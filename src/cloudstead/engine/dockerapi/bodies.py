@@ -22,7 +22,7 @@ def read_body(data: bytes, kind: type[T]) -> T:
     """Raises InvalidArgument."""
     try:
         found = msgspec.json.decode(data)
-        return msgspec.convert(_settle(found, msgspec.inspect.type_info(kind), ""), kind)
+        return msgspec.convert(_settle(found, _type_of(kind), ""), kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid JSON: {error}") from None
     except RecursionError:
@@ -68,6 +68,12 @@ def _settle_struct(value: Any, kind: msgspec.inspect.StructType, path: str) -> A
         elif each is not None:
             settled[field.encode_name] = _settle(each, field.type, where)
     return settled
+
+
+@functools.cache
+def _type_of(kind: type) -> msgspec.inspect.Type:
+    """Found once: to look at all the types that a body of `docker create` is made of takes 3 ms."""
+    return msgspec.inspect.type_info(kind)
 
 
 @functools.cache

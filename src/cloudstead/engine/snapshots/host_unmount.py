@@ -14,7 +14,7 @@ from pathlib import Path
 from cloudstead.engine import linux
 from cloudstead.engine.host.server import Host
 
-COLLECT = 0.02  # seconds
+COLLECT = 0.25  # seconds: each release forks this process, and under load one is enough for ten containers
 
 
 def unmount(host: Host, target: Path) -> None:
