@@ -22,7 +22,7 @@ from cloudstead.engine.pods.api import Execution
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.failures import exit_code_of
 from cloudstead.engine.pods.pod_life import PodLife
-from cloudstead.engine.pods.records import Container, Pod
+from cloudstead.engine.pods.records import Container
 from cloudstead.engine.pods.signals import SIGKILL, number_of
 from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, Resources
 from cloudstead.engine.pods.states import ContainerStatus, Exit, Health
@@ -50,7 +50,9 @@ class Lifecycle(PodLife):
             raise InvalidArgument("no command specified")
         number_of(spec.stop_signal)
         await self._check(found, spec)
-        await self._apart(self._create(found, spec))
+        # Without a task of its own, so that its rows go to the disk together with what its caller writes in the same turn of the loop.
+        container = await self.records.add_container(found, spec)
+        await self._apart(self._is_created(container))
 
     async def start(self, container: str) -> None:
         await self._apart(self._start(self.records.container(container)))
@@ -99,8 +101,7 @@ class Lifecycle(PodLife):
         await self._resize(found, rows, columns)
         self.records.tell("resize", found, height=str(rows), width=str(columns))
 
-    async def _create(self, pod: Pod, spec: ContainerSpec) -> None:
-        container = await self.records.add_container(pod, spec)
+    async def _is_created(self, container: Container) -> None:
         try:
             await self._claim(container)
         except BaseException:

@@ -58,8 +58,10 @@ class OciDriver(Reconciling):
         self._attaching: dict[str, list[MonitorStreams]] = {}  # who waits for a container's start
         self._readers: dict[str, list[Following]] = {}  # who follows its log
         self._growth = Growth()
+        self._suspects: dict[str, None] = {}  # files of containers that the last sweep did not know
         self._kernel = limits.Kernel()  # what this machine's can limit
-        self._there = asyncio.Event()  # the host, and all that is to be known of it
+        self._there = asyncio.Event()  # the host, and all that is to be known of it; waited for only when it was lost
+        self._there.set()
         self._stopped = False
 
     # the driver itself
@@ -72,7 +74,6 @@ class OciDriver(Reconciling):
         self.host.on(commands.LogRotated, self._log_rotated)
         self.host.lost = self._host_lost
         self._stopped = False
-        self._there.set()
         self._kernel = _kernel(await self.host.call(commands.DescribeHost()))
         await self._reconcile(self.host.call(commands.ListContainers()))
 
@@ -88,10 +89,13 @@ class OciDriver(Reconciling):
     async def sweep(self) -> list[str]:
         """Remove what no row owns, and notice what is gone without having been told."""
         removed = await self.host.call(commands.SweepContainers(containers=tuple(self.records.containers), pods=tuple(self.records.pods)))
-        for key in await self.snapshots.list_writables():
-            if CONTAINER_ID.fullmatch(key) and key not in self.records.containers:
-                await self.snapshots.remove(key)
-                removed.append(f"what the container {key} wrote, which is no more")
+        unknown = {
+            key: None for key in await self.snapshots.list_writables() if CONTAINER_ID.fullmatch(key) and key not in self.records.containers
+        }
+        for key in unknown.keys() & self._suspects.keys():  # one seen for the first time may be for a container that is about to be created
+            await self.snapshots.remove(key)
+            removed.append(f"what the container {key} wrote, which is no more")
+        self._suspects = unknown
         removed += await self.volumes.release_strays(self.records.containers)
         await self._reconcile(self.host.call(commands.ListContainers()))
         return removed
@@ -344,28 +348,44 @@ class OciDriver(Reconciling):
                     await self.snapshots.unmount(found.id)
         return found.status.pid
 
+    @contextlib.asynccontextmanager
+    async def _while_there(self, container: str) -> AsyncIterator[None]:
+        """What goes wrong because the container is removed meanwhile is told as that."""
+        found = self.records.container(container)
+        try:
+            yield
+        except EngineError:
+            async with found.lock:  # a removal that is under way
+                self._require_there(found)
+            raise
+
     async def stat_path(self, container: str, path: str) -> PathStat:
-        return await self.snapshots.stat(container, path, **await self._seen(container))
+        async with self._while_there(container):
+            return await self.snapshots.stat(container, path, **await self._seen(container))
 
     async def get_archive(self, container: str, path: str) -> AsyncIterator[bytes]:
-        async for chunk in self.snapshots.archive(container, path, **await self._seen(container)):
-            yield chunk
+        async with self._while_there(container):
+            async for chunk in self.snapshots.archive(container, path, **await self._seen(container)):
+                yield chunk
 
     async def put_archive(
         self, container: str, path: str, tar: AsyncIterator[bytes], *, no_overwrite_dir_non_dir: bool = False, copy_uid_gid: bool = False
     ) -> None:
-        seen = await self._seen(container)
-        owner = await owner_of(self.snapshots, container, self.records.container(container).spec.user) if copy_uid_gid else None
-        await self.snapshots.unarchive(container, path, tar, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, owner=owner, **seen)
+        async with self._while_there(container):
+            seen = await self._seen(container)
+            owner = await owner_of(self.snapshots, container, self.records.container(container).spec.user) if copy_uid_gid else None
+            await self.snapshots.unarchive(container, path, tar, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, owner=owner, **seen)
 
     async def changes(self, container: str) -> list[Change]:
-        await self._prepared(container)
-        return await self.snapshots.changes(container)
+        async with self._while_there(container):
+            await self._prepared(container)
+            return await self.snapshots.changes(container)
 
     async def export(self, container: str) -> AsyncIterator[bytes]:
-        await self._prepared(container)
-        async for chunk in self.snapshots.export(container):
-            yield chunk
+        async with self._while_there(container):
+            await self._prepared(container)
+            async for chunk in self.snapshots.export(container):
+                yield chunk
 
 
 def _kernel(facts: commands.HostFacts) -> limits.Kernel:

@@ -125,7 +125,10 @@ class Records:
                 pod.row = tx.put(PODS, pod.row)
             await self.settled()
         except BaseException:
+            pod.removed = True
             self.pods.pop(spec.id, None)
+            with self.store.transaction() as tx:
+                tx.delete(PODS, (spec.id,))
             raise
         return pod
 
@@ -150,8 +153,9 @@ class Records:
                 tx.put(CONTAINERS, ContainerRow(pod=pod.id, spec=spec))
                 tx.put(STATES, StateRow(status=status))
             await self.settled()
-        except BaseException:
+        except BaseException:  # the caller went away, or the disk refused
             self._drop(container)
+            self._delete_rows(container)
             raise
         return container
 
@@ -169,10 +173,13 @@ class Records:
 
     async def remove_container(self, container: Container) -> None:
         self._drop(container)
+        self._delete_rows(container)
+        await self.settled()
+
+    def _delete_rows(self, container: Container) -> None:
         with self.store.transaction() as tx:
             tx.delete(CONTAINERS, (container.id,))
             tx.delete(STATES, (container.id,))
-        await self.settled()
 
     async def remove_pod(self, pod: Pod) -> None:
         pod.removed = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Literal
 
 from cloudstead.engine.errors import Conflict, Failed
@@ -18,6 +17,7 @@ from cloudstead.engine.pods.states import Exit, LogRecord
 if TYPE_CHECKING:
     from cloudstead.engine.pods.simulated_machine import SimulatedMachine
 
+BUG = 70  # exit code of a program that raised: EX_SOFTWARE of sysexits(3)
 Stream = Literal["stdout", "stderr"]
 
 
@@ -79,12 +79,17 @@ class SimulatedContainer:
         return Process(self, self.machine.pid(), args, dict(pair.split("=", 1) for pair in env if "=" in pair), cwd or "/")
 
     def _launch(self, process: Process, program: Run) -> None:
-        process.task = self.machine.spawn(self._live(process, program))
+        process.tasks.append(self.machine.spawn(self._live(process, program)))
 
     async def _live(self, process: Process, program: Run) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             code = await program(process)
-            self.ended(process, code & 0xFF)
+        except asyncio.CancelledError:
+            return
+        except Exception:
+            self.ended(process, BUG)
+            raise
+        self.ended(process, code & 0xFF)
 
     def ended(self, process: Process, code: int) -> None:
         """A process is no more, whatever ended it."""
@@ -93,8 +98,7 @@ class SimulatedContainer:
         process.exit_code = code
         process.close_input()
         process.thaw()
-        if process.task is not None:
-            process.task.cancel()
+        process.stop()
         if process is self.main:
             self._main_ended(code)
             return
@@ -125,9 +129,9 @@ class SimulatedContainer:
         process, self.main = self.main, None
         self.exit, self.paused = None, False
         for each in (process, *self.others.values()):
-            if each is not None and each.task is not None:
+            if each is not None:
                 each.exit_code = 128 + SIGKILL
-                each.task.cancel()
+                each.stop()
         self.others.clear()
         for streams in self.attached:
             streams.end()

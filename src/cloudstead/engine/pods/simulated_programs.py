@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import signal as signals
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -26,6 +26,8 @@ from cloudstead.engine.pods.signals import number_of
 
 if TYPE_CHECKING:
     from cloudstead.engine.pods.simulated_container import SimulatedContainer
+
+T = TypeVar("T")
 
 PIPE = 64 << 10  # bytes of input that wait before a writer is held back
 HARMLESS = (signals.SIGCHLD, signals.SIGURG, signals.SIGWINCH, signals.SIGCONT, signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU)
@@ -51,10 +53,6 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 Run: TypeAlias = "Callable[[Process], Awaitable[int]]"
 
 
-class Exited(Exception):
-    """Raised inside a program by what ends it."""
-
-
 class Process:
     """A process of a simulated container, as its program sees it."""
 
@@ -72,7 +70,7 @@ class Process:
         self.output: Callable[[str, bytes], None] = lambda stream, data: None
         self.input = bytearray()
         self.input_closed = True
-        self.task: asyncio.Task[Any] | None = None
+        self.tasks: list[asyncio.Task[Any]] = []  # all that it does; cancelled at its end
         self.first = False  # process 1 of its container, which signals without a handler do not end
         self._input_changed = asyncio.Event()
         self._frozen = asyncio.Event()
@@ -123,7 +121,18 @@ class Process:
         """End at once, from anywhere. The program gets CancelledError where it waits."""
         self.container.ended(self, code & 0xFF)
 
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Something that it does beside its program."""
+        task: asyncio.Task[T] = self.container.machine.spawn(work)
+        self.tasks.append(task)
+        return task
+
     # for the machine
+
+    def stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        self.tasks.clear()
 
     async def feed(self, data: bytes) -> None:
         """Input, held back while too much of it waits."""
@@ -168,15 +177,12 @@ async def _run(program: Program, process: Process) -> int:
         process.print(line)
     for line in program.complains:
         process.print(line, "stderr")
-    growing = asyncio.ensure_future(_grow(program, process)) if program.memory else None
-    try:
-        if not await _ends_first(program, process, stop):
-            return program.exit_code
-        await process.sleep(program.stops_after)
-        return program.stop_code
-    finally:
-        if growing is not None:
-            growing.cancel()
+    if program.memory:
+        process.spawn(_grow(program, process))
+    if not await _ends_first(program, process, stop):
+        return program.exit_code
+    await process.sleep(program.stops_after)
+    return program.stop_code
 
 
 async def _grow(program: Program, process: Process) -> None:

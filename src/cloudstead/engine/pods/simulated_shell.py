@@ -57,7 +57,7 @@ class _Shell:
         end = next((at for at, word in enumerate(words) if word in _ENDS), len(words))
         command, separator, rest = words[:end], words[end] if end < len(words) else ";", words[end + 1 :]
         if separator == "&":
-            self.background.append(asyncio.ensure_future(self.command(command)))
+            self.background.append(self.process.spawn(self.command(command)))
             self.status = 0
         else:
             self.status = await self.command(command)
@@ -122,7 +122,7 @@ class _Shell:
 
     def trap(self, action: str, names: list[str]) -> int:
         def act() -> None:
-            self.process.container.machine.spawn(_Shell(self.process).run(action))
+            self.process.spawn(_Shell(self.process).run(action))
 
         for name in names:
             self.process.on_signal(name, act if action else None)
