@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ from cloudstead.engine.dockerapi.model import DockerContainer
 from cloudstead.engine.dockerapi.parameters import whole
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
-from cloudstead.engine.errors import InvalidArgument, Unsupported
+from cloudstead.engine.errors import InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.pods.states import LogRecord
 from cloudstead.http.messages import HttpResponse
 
@@ -63,12 +64,19 @@ async def lines(api: DockerApi, row: DockerContainer, wanted: Wanted) -> AsyncIt
     records = api.engine.pods.logs(row.id, follow=wanted.follow, since=wanted.since, until=wanted.until, tail=wanted.tail)
     begun = {"stdout": True, "stderr": True}  # whether the next record of a stream begins a line
     async with closing(records):
-        async for record in records:
+        async for record in _while_there(records):
             if not (wanted.stdout if record.stream == "stdout" else wanted.stderr):
                 continue
             data = _prefix(record, wanted) + record.data if begun[record.stream] else record.data
             begun[record.stream] = record.data.endswith(b"\n")
             yield data if row.tty else frames(record.stream, data)
+
+
+async def _while_there(records: AsyncIterator[LogRecord]) -> AsyncIterator[LogRecord]:
+    """The log of a container that is removed meanwhile just ends."""
+    with contextlib.suppress(NotFound):
+        async for record in records:
+            yield record
 
 
 def _prefix(record: LogRecord, wanted: Wanted) -> bytes:

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 from cloudstead.engine import linux
-from cloudstead.engine.errors import Failed, InvalidArgument, NotFound
+from cloudstead.engine.errors import Conflict, Failed, InvalidArgument, NotFound
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods.host_records import Files
 from cloudstead.engine.pods.oci_mounts import target_of

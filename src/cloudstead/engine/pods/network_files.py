@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.network.api import AttachedInterface, PodNetwork
 
 HOST_GATEWAY = "host-gateway"  # in `extra_hosts`: the address by which the host is reached
@@ -25,6 +26,19 @@ def hosts(network: PodNetwork, interfaces: Sequence[AttachedInterface], hostname
     names = f"{hostname}.{domainname} {hostname}" if domainname else hostname
     lines += [f"{interface.ip}\t{names}\n" for interface in interfaces]
     return "".join(lines)
+
+
+def check(network: PodNetwork) -> None:
+    """Refuse what would be further words or lines in the files. Raises InvalidArgument."""
+    for what, entries in (
+        ("name server", network.dns),
+        ("search domain", network.dns_search),
+        ("option of the resolver", network.dns_options),
+        ("entry of /etc/hosts", network.extra_hosts),
+    ):
+        for entry in entries:
+            if not entry or any(character.isspace() or not character.isprintable() for character in entry):
+                raise InvalidArgument(f"invalid {what}: {entry[:200]!r}")
 
 
 def extra_lines(network: PodNetwork, gateway: str) -> list[str]:

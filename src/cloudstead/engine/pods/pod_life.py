@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound
 from cloudstead.engine.network.api import Attachment
+from cloudstead.engine.pods import network_files
 from cloudstead.engine.pods.base import DriverBase
 from cloudstead.engine.pods.records import Container, Pod
 from cloudstead.engine.pods.specs import PodSpec
@@ -36,6 +37,7 @@ class PodLife(DriverBase):
     async def create_pod(self, spec: PodSpec) -> None:
         if not POD_ID.fullmatch(spec.id):
             raise InvalidArgument(f"{spec.id!r} is no id for a pod: small letters, digits, '_', '.' and '-'")
+        network_files.check(spec.network)
         if spec.network.mode == "pod":
             self.records.pod(spec.network.pod)
         await self.records.add_pod(spec)

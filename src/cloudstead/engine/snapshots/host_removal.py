@@ -18,22 +18,29 @@ SMALL = 200  # things; a millisecond or two
 async def discard(host: Host, shelf: Shelf, *paths: Path, via: Path | None = None) -> None:
     """Remove what is there of these. When the call is cancelled it goes on behind."""
     gone = via or shelf.temporary("gone")
-    task = asyncio.ensure_future(_discard(host, shelf, paths, gone))
+    names = {gone.name, *(path.name for path in paths)}
+    try:
+        if not move_aside(paths, gone):  # at once: nobody mounts anything there between a look and this
+            shelf.making.difference_update(names)
+            return
+    except BaseException:
+        shelf.making.difference_update(names)
+        raise
+    task = asyncio.ensure_future(_discard(host, shelf, names, gone))
     running: set[asyncio.Task[None]] = host.parts.setdefault("snapshots.discarding", set())
     running.add(task)
     task.add_done_callback(running.discard)
     await asyncio.shield(task)
 
 
-async def _discard(host: Host, shelf: Shelf, paths: tuple[Path, ...], gone: Path) -> None:
+async def _discard(host: Host, shelf: Shelf, names: set[str], gone: Path) -> None:
     try:
-        if move_aside(paths, gone):
-            if is_large(gone):
-                await host.fork(remove_folder, gone)
-            else:
-                remove_folder(gone)
+        if is_large(gone):
+            await host.fork(remove_folder, gone)
+        else:
+            remove_folder(gone)
     finally:
-        shelf.making.difference_update({gone.name, *(path.name for path in paths)})
+        shelf.making.difference_update(names)
 
 
 def move_aside(paths: tuple[Path, ...], gone: Path) -> bool:
