@@ -142,7 +142,7 @@ async def test_wait_sends_its_head_before_there_is_an_answer(stage: Stage) -> No
 
 @staged_test
 async def test_a_waiter_who_goes_away_is_forgotten(stage: Stage) -> None:
-    from cloudstead.engine.dockerapi.life import Life
+    from cloudstead.engine.dockerapi.supervision import Life
 
     id = await stage.run(*ENDLESS)
     connection = await Connection.open(stage.path / "docker.sock")

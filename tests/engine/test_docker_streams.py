@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cloudstead.engine.dockerapi.detach import DetachKeys, keys_of
-from cloudstead.engine.dockerapi.exec import Execs
+from cloudstead.engine.dockerapi.executions import Execs
 from cloudstead.engine.dockerapi.frames import LARGEST, frames
 from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.pods.simulated import Process
@@ -262,7 +262,7 @@ async def test_exec_is_refused_where_it_makes_no_sense(stage: Stage) -> None:
 
 @staged_test
 async def test_the_memory_of_execs_is_bounded(stage: Stage) -> None:
-    from cloudstead.engine.dockerapi import exec as execs
+    from cloudstead.engine.dockerapi import executions as execs
 
     id = await stage.run(*ENDLESS)
     part, row = stage.api.part(Execs), stage.api.part(execs.Containers).find(id)

@@ -1,15 +1,13 @@
 """The Docker Engine API over one engine: an HTTP handler, and what runs beside the requests.
 
-A module of `MODULES` registers its routes by being imported. It may also have `async def start(api)` and `async def stop(api)`, called in this
+A module of `MODULES` registers its routes by being imported, which the first `DockerApi` does. It may also have `async def start(api)` and `async def stop(api)`, called in this
 order (and in reverse). What such a module keeps in memory is a class of its own, made by `api.part(ThatClass)` when it is first asked for.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cloudstead import __version__
@@ -33,7 +31,7 @@ MODULES = (
     "system",
     "networks",  # before containers: theirs must be there when containers are started anew
     "connections",
-    "naming",
+    "network_names",
     "volumes",
     "images",
     "transfers",
@@ -52,15 +50,10 @@ MODULES = (
     "logs",
     "execs",
     "swarm",
-    "life",  # last: it starts what is to be started again
+    "supervision",  # last: it starts what is to be started again
 )
 
 P = TypeVar("P")
-
-
-def load(name: str) -> ModuleType | None:
-    full = f"{__package__}.{name}"
-    return importlib.import_module(full) if importlib.util.find_spec(full) else None
 
 
 class DockerApi:
@@ -71,7 +64,7 @@ class DockerApi:
         self.builder = builder
         self.events = Events(engine.clock)
         self._parts: dict[type[Any], Any] = {}
-        self._modules = [module for name in MODULES if (module := load(name)) is not None]
+        self._modules = [importlib.import_module(f"{__package__}.{name}") for name in MODULES]  # here: they import this one
 
     def part(self, kind: type[P]) -> P:
         """The one object of a class for this API, made as `kind(api)`."""

@@ -11,15 +11,15 @@ from msgspec.structs import asdict, replace
 from cloudstead.engine.dockerapi import limits, mounts
 from cloudstead.engine.dockerapi.answers import json_answer, no_content
 from cloudstead.engine.dockerapi.api import DockerApi
+from cloudstead.engine.dockerapi.given_names import random_name
 from cloudstead.engine.dockerapi.hostconfig import Translation, check_restart_policy, translate
-from cloudstead.engine.dockerapi.life import Life
 from cloudstead.engine.dockerapi.merging import merge
 from cloudstead.engine.dockerapi.model import DockerContainer
-from cloudstead.engine.dockerapi.names import random_name
 from cloudstead.engine.dockerapi.parameters import moment
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.dockerapi.shapes import CreateRequest, HostConfig, UpdateRequest
+from cloudstead.engine.dockerapi.supervision import Life
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.images.api import Image, Platform
 from cloudstead.http.messages import HttpResponse

@@ -7,7 +7,7 @@ from typing import Any
 from cloudstead.engine.dockerapi.answers import json_answer
 from cloudstead.engine.dockerapi.api import DockerApi
 from cloudstead.engine.dockerapi.detach import DetachKeys, keys_of
-from cloudstead.engine.dockerapi.exec import Exec, ExecCreate, Execs, ExecStart
+from cloudstead.engine.dockerapi.executions import Exec, ExecCreate, Execs, ExecStart
 from cloudstead.engine.dockerapi.frames import frames
 from cloudstead.engine.dockerapi.lifecycle import console_size, running
 from cloudstead.engine.dockerapi.merging import check_env

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from cloudstead.engine.dockerapi.answers import date, json_answer
 from cloudstead.engine.dockerapi.api import DockerApi
 from cloudstead.engine.dockerapi.endpoints import describe_endpoint
-from cloudstead.engine.dockerapi.exec import Execs
+from cloudstead.engine.dockerapi.executions import Execs
 from cloudstead.engine.dockerapi.model import DockerContainer
 from cloudstead.engine.dockerapi.networks import DockerNetworks
 from cloudstead.engine.dockerapi.registry import Containers, short

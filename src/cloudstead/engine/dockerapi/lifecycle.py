@@ -8,10 +8,10 @@ import contextlib
 from cloudstead.engine.dockerapi.answers import Awaited, json_line, no_content, stream_answer
 from cloudstead.engine.dockerapi.api import DockerApi
 from cloudstead.engine.dockerapi.errors import NotModified
-from cloudstead.engine.dockerapi.life import Condition, Life, Outcome
 from cloudstead.engine.dockerapi.model import DockerContainer
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
+from cloudstead.engine.dockerapi.supervision import Condition, Life, Outcome
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, Unsupported
 from cloudstead.engine.pods.signals import SIGKILL, number_of
 from cloudstead.http.messages import HttpResponse

@@ -12,11 +12,11 @@ from cloudstead.engine.dockerapi.api import DockerApi
 from cloudstead.engine.dockerapi.containers import written
 from cloudstead.engine.dockerapi.filters import Filters
 from cloudstead.engine.dockerapi.inspecting import describe_mounts, describe_networks, pod_of
-from cloudstead.engine.dockerapi.life import Life
 from cloudstead.engine.dockerapi.model import DockerContainer
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.dockerapi.status import exposed, health_name, port_list, published, sentence
+from cloudstead.engine.dockerapi.supervision import Life
 from cloudstead.engine.errors import InvalidArgument, NotFound
 from cloudstead.http.messages import HttpResponse
 
