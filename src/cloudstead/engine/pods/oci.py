@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
-from typing import Any
 
 from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound, Unavailable
 from cloudstead.engine.host.channel import close_all
@@ -19,18 +18,18 @@ from cloudstead.engine.host.client import HostClient
 from cloudstead.engine.network.api import AttachedInterface, Networks, PortMapping
 from cloudstead.engine.pods import commands, limits
 from cloudstead.engine.pods.api import Streams
+from cloudstead.engine.pods.container_files import ContainerFiles
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.following import Following
 from cloudstead.engine.pods.inotify import Growth
 from cloudstead.engine.pods.lifecycle import CONTAINER_ID
 from cloudstead.engine.pods.namespaces import Namespaces
-from cloudstead.engine.pods.owners import owner_of
-from cloudstead.engine.pods.reconciling import LOST, Reconciling
+from cloudstead.engine.pods.reconciling import LOST
 from cloudstead.engine.pods.records import Container, Pod
 from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, Resources
 from cloudstead.engine.pods.states import LogRecord, Processes, Stats
 from cloudstead.engine.pods.streams import MonitorStreams, TerminalStreams, exec_streams
-from cloudstead.engine.snapshots.api import Change, PathStat, Snapshots
+from cloudstead.engine.snapshots.api import Snapshots
 from cloudstead.engine.volumes.volumes import Volumes
 from cloudstead.kernel import ids
 from cloudstead.kernel.clock import Clock
@@ -43,15 +42,13 @@ MOST_EARLY = 1000  # ends of commands whose start was not heard of, because the 
 HOST_AGAIN = (0.05, 5.0)  # seconds between attempts to start a new host, at first and at most
 
 
-class OciDriver(Reconciling):
+class OciDriver(ContainerFiles):
     name = "oci"
 
     def __init__(self, store: Store, clock: Clock, host: HostClient, networks: Networks, volumes: Volumes, snapshots: Snapshots) -> None:
-        super().__init__(store, clock)
-        self.host = host
+        super().__init__(store, clock, host, snapshots)
         self.networks = networks
         self.volumes = volumes
-        self.snapshots = snapshots
         self._namespaces = Namespaces(self.records)
         self._executions: dict[str, RunningExec] = {}
         self._early: dict[str, int] = {}  # exit codes that came before the answer that it runs
@@ -196,7 +193,8 @@ class OciDriver(Reconciling):
         await self.volumes.release_all(container.id)
 
     async def _discard_pod(self, pod: Pod) -> None:
-        await self.host.call(commands.RemovePod(pod=pod.id))
+        if pod.spec.share_pids or pod.spec.resources != Resources():  # else it has gone with its last container
+            await self.host.call(commands.RemovePod(pod=pod.id))
 
     # the network
 
@@ -325,67 +323,6 @@ class OciDriver(Reconciling):
     def _log_complete(self, container: Container) -> None:
         for reader in self._readers.get(container.id, ()):
             reader.ended()
-
-    # files
-
-    async def _seen(self, container: str) -> dict[str, Any]:
-        """How its paths are looked up: through the eyes of its process, or with its mounts when it does not run."""
-        if pid := await self._prepared(container):
-            return {"pid": pid}
-        mounts = self.records.container(container).spec.mounts
-        return {"mounts": await self.host.call(commands.FindViews(id=container, mounts=mounts)) if mounts else ()}
-
-    async def _prepared(self, container: str) -> int:
-        """Its writable is there. Its process, 0 when it does not run."""
-        found = self.records.container(container)
-        if found.alive:
-            return found.status.pid
-        if not found.status.started:
-            async with found.lock:
-                self._require_there(found)
-                if not found.alive:
-                    await self.snapshots.mount(found.id, found.spec.layers, size=found.spec.storage_size)
-                    await self.snapshots.unmount(found.id)
-        return found.status.pid
-
-    @contextlib.asynccontextmanager
-    async def _while_there(self, container: str) -> AsyncIterator[None]:
-        """What goes wrong because the container is removed meanwhile is told as that."""
-        found = self.records.container(container)
-        try:
-            yield
-        except EngineError:
-            async with found.lock:  # a removal that is under way
-                self._require_there(found)
-            raise
-
-    async def stat_path(self, container: str, path: str) -> PathStat:
-        async with self._while_there(container):
-            return await self.snapshots.stat(container, path, **await self._seen(container))
-
-    async def get_archive(self, container: str, path: str) -> AsyncIterator[bytes]:
-        async with self._while_there(container):
-            async for chunk in self.snapshots.archive(container, path, **await self._seen(container)):
-                yield chunk
-
-    async def put_archive(
-        self, container: str, path: str, tar: AsyncIterator[bytes], *, no_overwrite_dir_non_dir: bool = False, copy_uid_gid: bool = False
-    ) -> None:
-        async with self._while_there(container):
-            seen = await self._seen(container)
-            owner = await owner_of(self.snapshots, container, self.records.container(container).spec.user) if copy_uid_gid else None
-            await self.snapshots.unarchive(container, path, tar, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, owner=owner, **seen)
-
-    async def changes(self, container: str) -> list[Change]:
-        async with self._while_there(container):
-            await self._prepared(container)
-            return await self.snapshots.changes(container)
-
-    async def export(self, container: str) -> AsyncIterator[bytes]:
-        async with self._while_there(container):
-            await self._prepared(container)
-            async for chunk in self.snapshots.export(container):
-                yield chunk
 
 
 def _kernel(facts: commands.HostFacts) -> limits.Kernel:
