@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import docker.errors
 import pytest
 from tests.engine.scripted_registry import ScriptedRegistry, basic, digest_of, scripted
 
@@ -207,6 +208,30 @@ def test_all_tags_are_pushed_when_that_is_asked_for(host: DockerHost, registry: 
         host.docker("tag", "busybox", f"{signed_in}/tagged:{tag}")
     host.docker("push", "-a", f"{signed_in}/tagged")
     assert registry.tags("tagged") == ["a", "b", "c"]
+
+
+def test_all_tags_are_pulled_when_that_is_asked_for(host: DockerHost, other: DockerHost, signed_in: str) -> None:
+    name = f"{signed_in}/several"
+    ids = {tag: layered(host, f"{name}:{tag}", tag) for tag in ("x", "y")}
+    host.docker("push", "-a", name)
+    other.docker("pull", "-a", name)
+    assert {tag: other.docker("image", "inspect", "-f", "{{.Id}}", f"{name}:{tag}") for tag in ids} == ids
+
+
+def test_docker_py_pushes_and_pulls(host: DockerHost, other: DockerHost, registry: Registry) -> None:
+    name, auth = f"{registry.address}/by-python", {"username": USER, "password": PASSWORD}
+    id = layered(host, f"{name}:1", "snake")
+    with contextlib.closing(docker.DockerClient(base_url=f"unix://{host.socket}")) as here:
+        told = list(here.images.push(name, tag="1", auth_config=auth, stream=True, decode=True))
+        assert re.fullmatch("sha256:[0-9a-f]{64}", told[-1]["aux"]["Digest"])
+        refused = list(here.images.push(name, tag="1", auth_config={"username": USER, "password": "no"}, stream=True, decode=True))
+        assert "errorDetail" in refused[-1]
+    with contextlib.closing(docker.DockerClient(base_url=f"unix://{other.socket}")) as there:
+        with pytest.raises(docker.errors.APIError):
+            there.images.pull(name, tag="1", auth_config={"username": USER, "password": "no"})
+        assert there.images.get_registry_data(f"{name}:1", auth_config=auth).id == told[-1]["aux"]["Digest"]
+        assert there.images.pull(name, tag="1", auth_config=auth).id == id
+        assert [each.id for each in there.images.pull(name, all_tags=True, auth_config=auth)] == [id]
 
 
 def test_a_digest_names_one_image_for_ever(host: DockerHost, other: DockerHost, signed_in: str) -> None:

@@ -46,18 +46,20 @@ async def create_image(api: DockerApi, request: DockerRequest) -> HttpResponse:
 
 
 async def _pull(api: DockerApi, request: DockerRequest) -> HttpResponse:
+    """Without a tag, all that the repository has (`docker pull -a`)."""
     name, tag = request.text("fromImage"), request.text("tag")
     if request.text("fromSrc") or any(request.parameters.all("changes")):
         raise InvalidArgument("an image is either pulled (fromImage) or imported (fromSrc, with changes)")
     written = parse(name)
-    if not (tag or written.tag or written.digest):
-        raise Unsupported("pulling all tags of a repository is not supported: name one")
-    reference = named(name, tag) if tag else written
+    everything = not (tag or written.tag or written.digest)
     platform, credentials = platform_of(request.text("platform")), from_request(request.http)
 
     async def work(feed: Feed) -> None:
-        lines = Held(feed)
-        await api.engine.images.pull(reference.full, platform=platform, credentials=credentials, tell=lines.tell)
+        lines, images = Held(feed), api.engine.images
+        tags = await images.remote_tags(name, credentials=credentials) if everything else (tag,)
+        for each in tags:
+            reference = named(name, each) if each else written
+            await images.pull(reference.full, platform=platform, credentials=credentials, tell=lines.tell)
 
     return await answer_with(work)
 
