@@ -28,11 +28,15 @@ log = logging.getLogger("cloudstead.engine.host")
 
 async def listen(layout: Layout, path: Path, user: str, *, runtime: str, options: dict[str, str]) -> None:
     """The whole life of such a host."""
+    owner = find_user(user)
     load_rooms()
-    with await alone(layout):
+    with await alone(layout, within=1.0):
+        if not layout.data.exists():
+            layout.data.mkdir(mode=0o700, parents=True)
+            os.chown(layout.data, owner.pw_uid, _group_of(owner))
         prepare(layout)
         host = Host(layout, runtime=runtime, options=options)
-        listener = Listener(host, path, find_user(user))
+        listener = Listener(host, path, owner)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, listener.end)
         try:
@@ -106,7 +110,9 @@ def bind(path: Path, user: pwd.struct_passwd) -> socket.socket:
     Raises:
         InvalidArgument, Unavailable
     """
-    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o711)  # whatever the umask is: the user must come through
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise InvalidArgument(f"{path} is there and is no socket")

@@ -207,13 +207,13 @@ def load_rooms() -> None:
         importlib.import_module(room)
 
 
-async def alone(layout: Layout) -> IO[bytes]:
+async def alone(layout: Layout, within: float = OTHER_ENDS_WITHIN) -> IO[bytes]:
     """Wait until no other host of this instance is there, and keep others out while the file is open.
 
     Raises:
         Unavailable: one is, and does not go.
     """
-    deadline = time.monotonic() + OTHER_ENDS_WITHIN
+    deadline = time.monotonic() + within
     path = layout.run / "lock"
     while True:
         _make_run(layout)
