@@ -32,6 +32,7 @@ from cloudstead.kernel.store import Store
 log = logging.getLogger(__name__)
 
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+GRACE = 0.02  # seconds
 KILLED_WITHIN = 30.0  # seconds in which SIGKILL must have worked: a process in uninterruptible sleep may take its time
 
 
@@ -84,7 +85,7 @@ class Lifecycle(PodLife):
         return self.records.container(container).status
 
     async def remove_container(self, container: str, *, force: bool = False) -> None:
-        await self._apart(self._remove(self.records.container(container), force))
+        await self._apart(self._remove_for_good(self.records.container(container), force))
 
     async def execute(self, container: str, spec: ExecSpec) -> Execution:
         found = self.records.container(container)
@@ -189,10 +190,13 @@ class Lifecycle(PodLife):
         self._log_complete(container)
         self.records.tell("die", container, exitCode=str(how.code))
         self.records.ended(container)
-        self._spawn(self._after_end(container))
+        self._spawn(self._after_end(container, GRACE))
         self._leave_later(container.pod)
 
-    async def _after_end(self, container: Container) -> None:
+    async def _after_end(self, container: Container, grace: float = 0.0) -> None:
+        """Clean up, unless within a moment it is removed (`docker run --rm`) or started again, either of which does it in passing."""
+        if grace:
+            await self.clock.sleep(grace)
         async with container.lock:
             if container.removed or container.alive:
                 return
@@ -290,6 +294,10 @@ class Lifecycle(PodLife):
         await self.records.settled()
         self.records.tell("update", container)
 
+    async def _remove_for_good(self, container: Container, force: bool) -> None:
+        await self._remove(container, force)
+        await self.records.settled()
+
     async def _remove(self, container: Container, force: bool) -> None:
         if container.alive:
             if not force:
@@ -306,7 +314,7 @@ class Lifecycle(PodLife):
             if container.alive:
                 raise Conflict(f"cannot remove container {container.id}: it was started again")
             await self._discard(container)
-            await self.records.remove_container(container)
+            self.records.forget_container(container)
         self.records.tell("remove", container)
 
     async def _execute_and_tell(self, container: Container, spec: ExecSpec) -> RunningExec:

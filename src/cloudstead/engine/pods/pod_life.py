@@ -109,6 +109,7 @@ class PodLife(DriverBase):
             await self.records.remove_pod(pod)
 
     async def _remove(self, container: Container, force: bool) -> None:
+        """Remove a container; the caller sees to it that this is durable."""
         raise NotImplementedError
 
     # the network

@@ -172,9 +172,13 @@ class Records:
             tx.put(CONTAINERS, ContainerRow(pod=container.pod.id, spec=spec))
 
     async def remove_container(self, container: Container) -> None:
+        self.forget_container(container)
+        await self.settled()
+
+    def forget_container(self, container: Container) -> None:
+        """Remove it. Durable when `settled` has returned."""
         self._drop(container)
         self._delete_rows(container)
-        await self.settled()
 
     def _delete_rows(self, container: Container) -> None:
         with self.store.transaction() as tx:
