@@ -247,7 +247,8 @@ class Life:
             outcome = self._ends.pop(row.id, outcome)
             await volumes.release_all(row.id)
             self._containers.delete(row.id)
-            await self._api.engine.store.settled()
+            if not row.host_config.auto_remove:  # else the next daemon, should it find the row, removes it itself
+                await self._api.engine.store.settled()
         finally:
             self._containers.removing.discard(row.id)
             self._ends.pop(row.id, None)
