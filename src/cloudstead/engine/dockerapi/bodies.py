@@ -8,7 +8,8 @@ dropped too; one that asks for something is refused by name, for nobody would ac
 from __future__ import annotations
 
 import functools
-from typing import Any, TypeVar
+from collections.abc import Hashable
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -22,7 +23,7 @@ def read_body(data: bytes, kind: type[T]) -> T:
     """Raises InvalidArgument."""
     try:
         found = msgspec.json.decode(data)
-        return msgspec.convert(_settle(found, _type_of(kind), ""), kind)
+        return msgspec.convert(_settle(found, _type_of(cast(Hashable, kind)), ""), kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid JSON: {error}") from None
     except RecursionError:

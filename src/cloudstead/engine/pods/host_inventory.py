@@ -84,7 +84,7 @@ async def sweep_containers(host: Host, command: commands.SweepContainers, descri
     monitors = find_monitors(host, {record.monitor.pid for record in known if record is not None}) if not pods.making.total() else []
     stray_pods = cgroups.children(cgroups.tree(), host.layout.cgroup) - groups - set(pods.making)
     ended = [files for files in all_files(host) if _has_leftovers(pods, files)]
-    said = []
+    said: list[str] = []
     for pid in monitors:
         with _said(said, f"ended process {pid}, the monitor of a container that is not there"):
             await end_family(process(pid))
