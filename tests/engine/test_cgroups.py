@@ -47,6 +47,21 @@ def test_systemds_named_hierarchy_alone_is_v2() -> None:
     assert tree.folder("memory", "/a") == "/sys/fs/cgroup/unified/a"
 
 
+@pytest.mark.parametrize("swap", [True, False])
+def test_a_kernel_that_does_not_count_swap_is_known_by_its_groups(swap: bool, tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids")
+    (tmp_path / "user.slice").mkdir()
+    group = tmp_path / "system.slice"
+    group.mkdir()
+    (group / "memory.max").write_text("max")
+    if swap:
+        (group / "memory.swap.max").write_text("max")
+    tree = cgroups.read_tree(f"31 24 0:26 / {tmp_path} rw - cgroup2 cgroup2 rw")
+    assert tree.kernel.swap is swap
+    writes = limits.files(Resources(memory=64 << 20), tree.kernel)
+    assert [write.file for write in writes] == ["memory.max", "memory.swap.max"][: 1 + swap]
+
+
 def test_a_host_without_control_groups_is_refused() -> None:
     with pytest.raises(Unsupported, match="no control groups are mounted"):
         cgroups.read_tree(HYBRID.splitlines()[0])

@@ -354,3 +354,18 @@ def test_the_runtimes_words_are_found_in_what_it_writes() -> None:
     assert "without a word" in failures.start_failure(" \n")
     assert failures.start_failure("x is a directory").endswith(": permission denied")
     assert "Are you trying to mount a directory onto a file" in failures.start_failure("not a directory")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"args": ("x" * 5000,)},
+        {"cwd": "/" + "\u00e4" * 2048},
+        {"masked_paths": ("/" + "x" * 5000,)},
+        {"around": {"mounts": [(Mount(type="bind", source="/x", target="/" + "x" * 5000), "/x")]}},
+        {"around": {"sysctls": {"net." + "x" * 5000: "1"}}},
+    ],
+)
+def test_names_that_the_kernel_does_not_take_are_refused_before_the_runtime_repeats_them(spec: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match="file name too long"):
+        config(**spec)

@@ -84,6 +84,8 @@ def _child(function: Callable[..., Any], arguments: Sequence[Any], keep: set[int
         while view:
             view = view[os.write(writing, view) :]
         status = 0
+    except BrokenPipeError:  # nobody waits for it any more
+        pass
     except BaseException:
         with contextlib.suppress(BaseException):
             traceback.print_exc(file=sys.stderr)

@@ -95,7 +95,21 @@ def _kernel(mounts: dict[str, str], unified: str) -> Kernel:
         swap = os.path.exists(f"{memory}/memory.memsw.limit_in_bytes")
         return Kernel(1, frozenset(mounts), swap, weight, len(cpus), cpus)
     controllers = frozenset(_text(f"{unified}/cgroup.controllers").split())
-    return Kernel(2, controllers, os.path.exists("/proc/swaps"), "io" in controllers, len(cpus), cpus)
+    return Kernel(2, controllers, _limits_swap(unified), "io" in controllers, len(cpus), cpus)
+
+
+def _limits_swap(unified: str) -> bool:
+    """Whether groups of v2 have `memory.swap.max`: not in a kernel without CONFIG_SWAP, or that was started with swapaccount=0. The root has no limits,
+    so one of those below it is asked; where there is none with a limit of memory yet, swap tells."""
+    try:
+        with os.scandir(unified) as entries:
+            folders = [unified, *(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))]
+    except OSError:
+        folders = []
+    for folder in folders:
+        if os.path.exists(f"{folder}/memory.max"):
+            return os.path.exists(f"{folder}/memory.swap.max")
+    return os.path.exists("/proc/swaps")
 
 
 # ---------------------------------------------------------------------------------------------------------------- making, writing

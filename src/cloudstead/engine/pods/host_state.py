@@ -138,8 +138,8 @@ class Pods:
         task.add_done_callback(self.extra["tasks"].discard)
 
     async def _unmonitored(self, watched: Watched) -> None:
-        """conmon was killed: nobody keeps the log any more or would learn the exit code. So the container ends too."""
-        log.warning("the monitor of container %s was killed, which ends the container", watched.record.id)
+        """conmon was killed, or could not write: nobody keeps the log any more or would learn the exit code. So the container ends too."""
+        log.warning("the monitor of container %s has ended by itself, which ends the container", watched.record.id)
         init = open_pidfd(watched.record.init)
         if init is not None:
             cgroups.kill(cgroups.tree(), watched.record.cgroup)
@@ -148,14 +148,16 @@ class Pods:
             finally:
                 os.close(init)
         if not watched.files.exit.exists() and watched.files.bundle.is_dir():
-            watched.files.exit.write_text(str(KILLED))
+            with contextlib.suppress(OSError):  # the disk is full, which may be why conmon has ended: LOST, then
+                watched.files.exit.write_text(str(KILLED))
         self._tell(watched)
 
     def _tell(self, watched: Watched) -> None:
         if self.watched.get(watched.record.id) is not watched:
             return
         del self.watched[watched.record.id]
-        note_oom(watched.files, watched.record)
+        with contextlib.suppress(OSError):  # the end is told in any case
+            note_oom(watched.files, watched.record)
         found = look(watched.files, watched.record)
         if not watched.record.holder:
             self.host.tell(

@@ -18,6 +18,7 @@ from cloudstead.engine.pods.specs import ContainerSpec, Mount, Ulimit
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INIT = "/sbin/docker-init"
 LONGEST_HOSTNAME = 64
+LONGEST_PATH = 4095  # bytes; the kernel takes no longer ones, and conmon waits for ever for a runtime that repeats much longer ones in what it complains of
 
 MASKED = (
     "/proc/acpi",
@@ -140,6 +141,8 @@ def runtime_config(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
         ),
         "linux": linux,
     }
+    for mount in config["mounts"]:
+        _require_short(mount["destination"], mount.get("source", ""), ",".join(mount.get("options", ())))
     if around.init and _has_own_pids(around):
         config["mounts"].append({"destination": INIT, "type": "bind", "source": around.init, "options": ["bind", "ro"]})
     if spec.uts_mode != "host":
@@ -155,6 +158,7 @@ def runtime_config(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
 def _process(spec: ContainerSpec, around: Surroundings, granted: Iterable[str]) -> dict[str, Any]:
     if not spec.args or not spec.args[0]:
         raise InvalidArgument("no command specified")
+    _require_short(spec.args[0], spec.cwd)
     if not spec.cwd.startswith("/"):
         raise InvalidArgument(f"the working directory '{spec.cwd}' is invalid, it needs to be an absolute path")
     names = list(granted)
@@ -177,6 +181,12 @@ def _process(spec: ContainerSpec, around: Surroundings, granted: Iterable[str]) 
     elif score:
         raise Unsupported(f"an oom_score_adj of {score} cannot be given: the engine host lacks CAP_SYS_RESOURCE here")
     return process
+
+
+def _require_short(*paths: str) -> None:
+    for path in paths:
+        if len(path.encode(errors="replace")) > LONGEST_PATH:
+            raise InvalidArgument(f'"{path[:100]}…": file name too long')
 
 
 def user_of(user: User) -> dict[str, Any]:
@@ -281,6 +291,7 @@ def _read_only(spec: ContainerSpec) -> list[str]:
 
 def _absolute(paths: Sequence[str]) -> list[str]:
     for path in paths:
+        _require_short(path)
         if not path.startswith("/"):
             raise InvalidArgument(f"{path} is not an absolute path")
     return list(paths)
@@ -288,6 +299,7 @@ def _absolute(paths: Sequence[str]) -> list[str]:
 
 def _sysctls(spec: ContainerSpec, around: Surroundings) -> dict[str, str]:
     """Only those that belong to a namespace of the container's own: any other would change the host."""
+    _require_short(*around.sysctls)
     for name in around.sysctls:
         if name.startswith("net."):
             if around.network is None:

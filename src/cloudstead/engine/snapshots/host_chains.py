@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from cloudstead.engine import linux
-from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
+from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, NotFound
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.snapshots import commands
@@ -150,11 +150,11 @@ async def _settle(host: Host, shelf: Shelf) -> None:
         await asyncio.sleep(SETTLE_AFTER)
         try:
             await host.fork(sync, shelf.folder)
-        except OSError:
+            for record in pending:
+                if shelf.records.get(record.chain_id) is record:
+                    shelf.settle(record)
+        except (OSError, EngineError):  # a full disk, perhaps: later
             continue
-        for record in pending:
-            if shelf.records.get(record.chain_id) is record:
-                shelf.settle(record)
 
 
 def sync(folder: Path) -> None:
