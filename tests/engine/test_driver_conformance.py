@@ -363,6 +363,24 @@ async def test_ids_and_names_are_taken_once(g: Ground) -> None:
 
 
 @conforms
+async def test_a_removal_by_force_waits_for_a_start_and_ends_what_it_started(g: Ground) -> None:
+    ids = [await g.container(*ENDLESS) for _ in range(4)]
+    pods = [g.driver.inspect(id).pod for id in ids]
+    for number, (id, pod) in enumerate(zip(ids, pods, strict=True)):
+        starting = asyncio.ensure_future(g.driver.start(id))
+        for _ in range(number):
+            await asyncio.sleep(0)
+        if number % 2:
+            await g.driver.remove_container(id, force=True)
+        else:
+            await g.driver.remove_pod(pod, force=True)
+        with contextlib.suppress(EngineError):
+            await starting
+        with pytest.raises(NotFound):
+            g.driver.inspect(id)
+
+
+@conforms
 async def test_what_makes_no_sense_is_refused(g: Ground) -> None:
     pod = await g.pod()
     bad: list[dict[str, Any]] = [

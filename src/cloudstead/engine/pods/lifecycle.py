@@ -299,23 +299,27 @@ class Lifecycle(PodLife):
         await self.records.settled()
 
     async def _remove(self, container: Container, force: bool) -> None:
-        if container.alive:
-            if not force:
-                state = container.status.state
-                raise Conflict(f"cannot remove container {container.id}: container is {state}: stop the container before removing")
-            ended = asyncio.ensure_future(self.records.wait(container))
-            try:
-                await self._kill(container, ended)
-            finally:
-                ended.cancel()
-        async with container.lock:
-            if container.removed:
-                return
+        while True:
             if container.alive:
-                raise Conflict(f"cannot remove container {container.id}: it was started again")
-            await self._discard(container)
-            self.records.forget_container(container)
+                await self._end_for_removal(container, force)
+            async with container.lock:  # a start that is under way; with force, what it has started is ended too
+                if container.removed:
+                    return
+                if not container.alive:
+                    await self._discard(container)
+                    self.records.forget_container(container)
+                    break
         self.records.tell("remove", container)
+
+    async def _end_for_removal(self, container: Container, force: bool) -> None:
+        if not force:
+            state = container.status.state
+            raise Conflict(f"cannot remove container {container.id}: container is {state}: stop the container before removing")
+        ended = asyncio.ensure_future(self.records.wait(container))
+        try:
+            await self._kill(container, ended)
+        finally:
+            ended.cancel()
 
     async def _execute_and_tell(self, container: Container, spec: ExecSpec) -> RunningExec:
         execution = await self._execute(container, spec)
