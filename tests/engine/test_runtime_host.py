@@ -53,6 +53,8 @@ def test_nothing_runs_before_the_start(stage: Stage) -> None:
     found = stage.found(container)
     assert found is not None
     assert found.state == "created"
+    with pytest.raises(Conflict, match="is not running"):
+        stage.execute(container, "true")
     assert found.pid == stage.created.pid
     time.sleep(0.1)
     assert stage.log(container) == ""
@@ -400,6 +402,15 @@ def test_a_pod_shares_its_processes_and_survives_each_of_them(stage: Stage) -> N
     stage.call(commands.RemovePod(pod="sharing"))
     assert not cgroups.exists(cgroups.tree(), f"{stage.layout.cgroup}/sharing")
     assert len(stage.call(commands.ListContainers())) == 0
+
+
+def test_the_hosts_processes_when_asked_for_and_all_its_own_end_with_it(stage: Stage) -> None:
+    container = stage.create("sh", "-c", "sleep 91 & echo $$; exit 0", pid_mode="host")
+    stage.wait(container)
+    assert int(stage.log(container)) == stage.created.pid
+    stage.call(commands.CleanUpContainer(id=container))
+    assert not [line for line in processes_naming("sleep 91") if line.strip() == "sleep 91"]
+    stage.remove(container)
 
 
 def test_an_init_reaps_and_passes_signals_on(stage: Stage) -> None:

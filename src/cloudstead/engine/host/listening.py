@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cloudstead.engine.errors import InvalidArgument, Unavailable
 from cloudstead.engine.host.layout import Layout
-from cloudstead.engine.host.server import Host, alone, forget, load_rooms, prepare
+from cloudstead.engine.host.server import Host, alone, forget, load_rooms, prepare, spare_forks
 
 log = logging.getLogger("cloudstead.engine.host")
 
@@ -30,6 +30,7 @@ async def listen(layout: Layout, path: Path, user: str, *, runtime: str, options
     """The whole life of such a host."""
     owner = find_user(user)
     load_rooms()
+    spare_forks()
     with await alone(layout, within=1.0):
         if not layout.data.exists():
             layout.data.mkdir(mode=0o700, parents=True)

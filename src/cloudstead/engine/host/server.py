@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
+import gc
 import importlib
 import logging
 import os
@@ -24,7 +26,7 @@ from typing import IO, Any, TypeVar
 
 import msgspec
 
-from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, Unavailable, Unsupported
+from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, NoSpace, Unavailable, Unsupported
 from cloudstead.engine.host import forked
 from cloudstead.engine.host.channel import Channel, close_all
 from cloudstead.engine.host.handlers import HANDLERS, With
@@ -150,7 +152,8 @@ class Host:
             self._answer(Refusal(call.id, error.code, error.message))
         except OSError as error:
             log.warning("%s failed", name, exc_info=True)
-            self._answer(Refusal(call.id, Failed.code, f"{name}: {error}"))
+            code = NoSpace.code if error.errno in (errno.ENOSPC, errno.EDQUOT) else Failed.code
+            self._answer(Refusal(call.id, code, f"{name}: {error}"))
         except asyncio.CancelledError:
             self._answer(Refusal(call.id, Failed.code, "cancelled"))
         except Exception as error:
@@ -189,6 +192,7 @@ class Tagged(msgspec.Struct):
 async def serve(layout: Layout, sock: socket.socket, *, runtime: str, options: dict[str, str]) -> None:
     """The whole life of a host that a daemon started."""
     load_rooms()
+    spare_forks()
     with await alone(layout):
         prepare(layout)
         host = Host(layout, runtime=runtime, options=options)
@@ -205,6 +209,12 @@ def load_rooms() -> None:
     """Their handlers declare themselves."""
     for room in ROOMS:
         importlib.import_module(room)
+
+
+def spare_forks() -> None:
+    """What is loaded now is for ever: the collector need not look at it, which would copy its pages in each child."""
+    gc.collect()
+    gc.freeze()
 
 
 async def alone(layout: Layout, within: float = OTHER_ENDS_WITHIN) -> IO[bytes]:

@@ -27,7 +27,7 @@ from cloudstead.engine.host.waiting import until_readable
 from cloudstead.engine.pods import capabilities, cgroups, commands, oci_spec
 from cloudstead.engine.pods.failures import exec_failure
 from cloudstead.engine.pods.host_bundle import available_capabilities
-from cloudstead.engine.pods.host_records import Files, Process, Record, process
+from cloudstead.engine.pods.host_records import Files, Process, Record, look, process
 from cloudstead.engine.pods.host_rootfs import find_user
 from cloudstead.engine.pods.host_running import signal_to
 from cloudstead.engine.pods.host_state import Pods, pods_of
@@ -53,7 +53,9 @@ def execs_of(pods: Pods) -> dict[str, Process]:
 @handles(commands.ExecContainer)
 async def exec_container(host: Host, command: commands.ExecContainer, descriptors: list[int]) -> With[commands.ExecStarted]:
     pods = pods_of(host)
-    files, record = pods.require_running(command.container)
+    files, record = pods.require(command.container)
+    if look(files, record).state != "running":
+        raise Conflict(f"container {command.container} is not running")
     if cgroups.is_frozen(cgroups.tree(), record.cgroup):
         raise Conflict(f"Container {command.container} is paused, unpause the container before exec")
     execs = execs_of(pods)

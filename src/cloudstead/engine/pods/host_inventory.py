@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
@@ -20,19 +21,22 @@ from cloudstead.engine.pods.host_sharing import release_pids
 from cloudstead.engine.pods.host_state import Pods, is_live, note_oom, pods_of
 
 CONMON = b"conmon"
+AT_A_TIME = 20
 
 
 @handles(commands.ListContainers)
 async def list_containers(host: Host, command: commands.ListContainers, descriptors: list[int]) -> list[commands.FoundContainer]:
+    """With hundreds of them others have their turn in between."""
     pods = pods_of(host)
     found = []
-    for files in all_files(host):
+    for number, files in enumerate(all_files(host)):
         record = files.read()
-        if record is None or record.holder:
-            if record is not None:
-                adopt(pods, files, record)
-            continue
-        found.append(_found(pods, files, adopt(pods, files, record)))
+        if record is not None:
+            record = adopt(pods, files, record)
+            if not record.holder:
+                found.append(_found(pods, files, record))
+        if number % AT_A_TIME == AT_A_TIME - 1:
+            await asyncio.sleep(0)
     return found
 
 
@@ -78,12 +82,12 @@ async def sweep_containers(host: Host, command: commands.SweepContainers, descri
     """All lists are made before anything is waited for: what is created from then on is not in them."""
     pods = pods_of(host)
     containers, groups = set(command.containers), set(command.pods)
-    known = [files.read() for files in all_files(host)]
-    strays = [files for files in all_files(host) if files.folder.name not in containers and not pods.busy(files.folder.name)]
-    strays = [files for files in strays if not _is_holder(files, groups)]
-    monitors = find_monitors(host, {record.monitor.pid for record in known if record is not None}) if not pods.making.total() else []
+    there = [(files, files.read()) for files in all_files(host)]
+    monitors = find_monitors(host, {record.monitor.pid for _, record in there if record is not None}) if not pods.making.total() else []
+    idle = [(files, record) for files, record in there if not pods.busy(files.folder.name)]
+    strays = [files for files, record in idle if files.folder.name not in containers and not _is_holder(record, groups)]
+    ended = [files for files, record in idle if files not in strays and _was_cut_off(files, record)]
     stray_pods = cgroups.children(cgroups.tree(), host.layout.cgroup) - groups - set(pods.making)
-    ended = [files for files in all_files(host) if _has_leftovers(pods, files)]
     said: list[str] = []
     for pid in monitors:
         with _said(said, f"ended process {pid}, the monitor of a container that is not there"):
@@ -117,15 +121,13 @@ def _said(said: list[str], sentence: str) -> Iterator[None]:
         said.append(sentence)
 
 
-def _is_holder(files: Files, pods: set[str]) -> bool:
-    record = files.read()
+def _is_holder(record: Record | None, pods: set[str]) -> bool:
     return record is not None and record.holder and record.pod in pods
 
 
-def _has_leftovers(pods: Pods, files: Files) -> bool:
-    """A creation that was cut off, by a host that was killed."""
-    record = files.read()
-    return record is not None and not record.cleaned and not pods.busy(record.id) and look(files, record).state == "incomplete"
+def _was_cut_off(files: Files, record: Record | None) -> bool:
+    """Its creation, with the host that was killed."""
+    return record is not None and not record.cleaned and look(files, record).state == "incomplete"
 
 
 async def _clean_leftovers(pods: Pods, files: Files) -> None:

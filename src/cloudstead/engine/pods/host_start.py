@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -71,7 +72,7 @@ async def let_go(files: Files, record: Record) -> float:
     files.started.touch()
     started = files.started.stat().st_mtime
     try:
-        if files.fifo.exists():
+        if Path(record.runtime).name == "runc" and files.fifo.exists():
             await _open_fifo(files, record)
         else:
             await _start_by_runtime(files, record)
