@@ -58,7 +58,6 @@ CONTAINERS = Table(
     indexes={
         "by_name": lambda c: (c.name,),
         "by_image": lambda c: (c.image_id, c.id),
-        "by_network": lambda c: [(network, c.id) for network in c.networks],
         "by_volume": lambda c: [(mount.name, c.id) for mount in c.mounts if mount.name],
     },
     unique=("by_name",),

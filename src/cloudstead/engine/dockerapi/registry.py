@@ -1,7 +1,7 @@
 """Docker's containers: found by name or id, changed, waited for.
 
 api.part(Containers).find("web")                 the row; NotFound and ambiguous ids in Docker's words
-api.part(Containers).of_image(id) … of_network(id) … of_volume(name)
+api.part(Containers).of_image(id) … of_volume(name)
 """
 
 from __future__ import annotations
@@ -62,9 +62,6 @@ class Containers:
 
     def of_image(self, image_id: str) -> list[DockerContainer]:
         return self._rows.scan((image_id,), index="by_image")
-
-    def of_network(self, network_id: str) -> list[DockerContainer]:
-        return self._rows.scan((network_id,), index="by_network")
 
     def of_volume(self, name: str) -> list[DockerContainer]:
         return self._rows.scan((name,), index="by_volume")

@@ -19,7 +19,6 @@ Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.
 """A name that is safe as one component of a path. Commands name things by these; the host knows where they lie."""
 Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 HexId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8,64}\Z")]
-AbsolutePath: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^/[^\x00]{0,4095}\Z")]
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 

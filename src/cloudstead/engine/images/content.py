@@ -217,7 +217,8 @@ class ContentStore:
     def paused(self, key: str, state: tuple[str, int, digests.Hash]) -> None:
         self._paused.keep(key, state)
 
-    def committed(self, digest: str) -> None:
+    def committed(self) -> None:
+        """One more blob is there, whose name is not on the disk for certain."""
         self._unsettled += 1
 
     def drop(self, path: Path) -> Path | None:

@@ -149,7 +149,7 @@ class Ingest:
         if digest and made != digest:
             raise DigestMismatch(f"the content has digest {made}, not {digest}")
         await self._in_thread(self._keep, self._store.path(made))
-        self._store.committed(made)
+        self._store.committed()
         await self._end()
         return made
 

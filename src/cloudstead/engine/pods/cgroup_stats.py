@@ -94,8 +94,6 @@ def _device(text: str) -> tuple[int, int]:
 
 def _block_fields(block: list[tuple[int, int, str, int]]) -> dict[str, Any]:
     return {
-        "block_read": sum(entry[3] for entry in block if entry[2] == "read"),
-        "block_written": sum(entry[3] for entry in block if entry[2] == "write"),
         "block_io": tuple(block),
     }
 

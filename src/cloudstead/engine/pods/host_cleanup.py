@@ -31,7 +31,7 @@ async def remove(pods: Pods, files: Files) -> None:
     record = files.read()
     if record is not None:
         if look(files, record).monitored:
-            await end(pods, files, record)
+            await end(pods, record)
         await clean_up(pods, files, record)
     pods.unwatch(files.folder.name)
     unmount_all((str(files.content), str(files.shm)))
@@ -39,7 +39,7 @@ async def remove(pods: Pods, files: Files) -> None:
     files.delete()
 
 
-async def end(pods: Pods, files: Files, record: Record) -> None:
+async def end(pods: Pods, record: Record) -> None:
     """SIGKILL, and wait until conmon has noted it. One whose creation was cut off has a runtime that may still be at work: it goes first."""
     if not record.init.pid:
         await end_family(record.monitor)

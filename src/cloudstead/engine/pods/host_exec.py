@@ -67,7 +67,7 @@ async def exec_container(host: Host, command: commands.ExecContainer, descriptor
         async with pods.creating:
             pid = await _start(host, command, files, record, streams)
         found = execs[command.exec] = process(pid)
-        watch_exec(pods, command, pid, found)
+        watch_exec(pods, command, pid)
     except BaseException:
         del execs[command.exec]
         close_all(streams.ours)
@@ -250,7 +250,7 @@ def prepare_terminal(master: int, size: tuple[int, int]) -> None:
 # ---------------------------------------------------------------------------------------------------------------- the end
 
 
-def watch_exec(pods: Pods, command: commands.ExecContainer, pid: int, named: Process) -> None:
+def watch_exec(pods: Pods, command: commands.ExecContainer, pid: int) -> None:
     """Tell its exit code when it has ended; it is a child of this process since the runtime has gone."""
     pidfd = os.pidfd_open(pid)  # a zombie too has one
     loop = asyncio.get_running_loop()

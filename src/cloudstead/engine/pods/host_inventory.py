@@ -34,7 +34,7 @@ async def list_containers(host: Host, command: commands.ListContainers, descript
         if record is not None:
             record = adopt(pods, files, record)
             if not record.holder:
-                found.append(_found(pods, files, record))
+                found.append(_found(files, record))
         if number % AT_A_TIME == AT_A_TIME - 1:
             await asyncio.sleep(0)
     return found
@@ -57,7 +57,7 @@ def adopt(pods: Pods, files: Files, record: Record) -> Record:
     return record
 
 
-def _found(pods: Pods, files: Files, record: Record) -> commands.FoundContainer:
+def _found(files: Files, record: Record) -> commands.FoundContainer:
     found = look(files, record)
     paused = found.state == "running" and cgroups.is_frozen(cgroups.tree(), record.cgroup)
     return commands.FoundContainer(
@@ -135,7 +135,7 @@ async def _clean_leftovers(pods: Pods, files: Files) -> None:
         record = files.read()
         if record is not None and look(files, record).state == "incomplete":
             if look(files, record).monitored:
-                await end(pods, files, record)
+                await end(pods, record)
             await clean_up(pods, files, record)
             files.forget_run()
 

@@ -128,7 +128,7 @@ async def clean_up_container(host: Host, command: commands.CleanUpContainer, des
         if found.state == "running":
             raise Conflict(f"container {command.id} is running")
         if found.monitored:
-            await end(pods, files, record)
+            await end(pods, record)
         await clean_up(pods, files, record)
         await release_pids(pods, record.pod)
 

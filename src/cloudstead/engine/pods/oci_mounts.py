@@ -44,7 +44,7 @@ def mounts(
     for target in targets:
         if targets.count(target) > 1:
             raise InvalidArgument(f"Duplicate mount point: {target}")
-    own = [mount for mount in _defaults(spec, shm, kernel) if not _replaced(mount["destination"], targets)]
+    own = [mount for mount in _defaults(spec, shm) if not _replaced(mount["destination"], targets)]
     if spec.read_only:
         for mount in own:
             if mount["destination"] not in NEVER_READ_ONLY and "ro" not in mount["options"]:
@@ -76,7 +76,7 @@ def _replaced(destination: str, targets: Sequence[str]) -> bool:
     return destination in targets or ("/dev" in targets and destination.startswith("/dev/"))
 
 
-def _defaults(spec: ContainerSpec, shm: str, kernel: Kernel) -> list[dict[str, Any]]:
+def _defaults(spec: ContainerSpec, shm: str) -> list[dict[str, Any]]:
     """moby, daemon/pkg/oci/defaults.go."""
     writable = [] if spec.privileged else ["ro"]
     found = [

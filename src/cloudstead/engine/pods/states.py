@@ -80,8 +80,6 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     pids: int = 0
     pids_limit: int = 0
     networks: dict[str, dict[str, int]] = {}  # by interface: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_…
-    block_read: int = 0
-    block_written: int = 0
     block_io: tuple[tuple[int, int, str, int], ...] = ()  # major, minor, "read" | "write", bytes
 
 

@@ -107,9 +107,7 @@ def _place(root: int, path: bytes, *, make: bool = False) -> Iterator[str]:
         os.close(fd)
 
 
-def confine_to_process(
-    shelf: Shelf, key: str, pid: int, limits: Limits = DEFAULT, capabilities: tuple[int, ...] = CAPABILITIES
-) -> frozenset[int]:
+def confine_to_process(key: str, pid: int, limits: Limits = DEFAULT, capabilities: tuple[int, ...] = CAPABILITIES) -> frozenset[int]:
     """See what a process of a container sees, with its mounts, and nothing else. Devices there cannot be opened.
 
     Returns:

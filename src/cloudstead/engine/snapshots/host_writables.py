@@ -120,7 +120,7 @@ def read_confined(shelf: Shelf, command: commands.ReadArchive, limits: Limits, s
 def _enter(shelf: Shelf, command: OnPath, capabilities: tuple[int, ...], limits: Limits = DEFAULT) -> tuple[int, frozenset[int]]:
     """The root, and the file systems in it that are the kernel's own."""
     if command.pid:
-        skip = confine_to_process(shelf, command.key, command.pid, limits, capabilities)
+        skip = confine_to_process(command.key, command.pid, limits, capabilities)
         return _open("/"), skip
     root = Bind("root", shelf.writable(command.key) / "rootfs", writable=True)
     confine(shelf, [root], views=command.mounts, limits=limits, capabilities=capabilities)
