@@ -607,6 +607,7 @@ def test_a_paused_container_stands_still(stage: Stage) -> None:
     found = stage.found(container)
     assert found is not None
     assert found.state == "paused"
+    time.sleep(0.2)  # conmon writes down what was in the pipe
     before = len(stage.log(container))
     time.sleep(0.15)
     assert len(stage.log(container)) == before

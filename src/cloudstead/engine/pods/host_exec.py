@@ -66,7 +66,7 @@ async def exec_container(host: Host, command: commands.ExecContainer, descriptor
     try:
         async with pods.creating:
             pid = await _start(host, command, files, record, streams)
-        found = execs[command.exec] = process(pid)
+        execs[command.exec] = process(pid)
         watch_exec(pods, command, pid)
     except BaseException:
         del execs[command.exec]

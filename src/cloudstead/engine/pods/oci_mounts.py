@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudstead.engine.errors import InvalidArgument
-from cloudstead.engine.pods.limits import Kernel
 from cloudstead.engine.pods.specs import ContainerSpec, Mount
 
 OPPOSITES = {
@@ -27,7 +26,7 @@ NEVER_READ_ONLY = ("/proc", "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev")
 
 
 def mounts(
-    spec: ContainerSpec, wanted: Sequence[tuple[Mount, str]], files: Mapping[str, str], *, shm: str, recursively: bool, kernel: Kernel
+    spec: ContainerSpec, wanted: Sequence[tuple[Mount, str]], files: Mapping[str, str], *, shm: str, recursively: bool
 ) -> list[dict[str, Any]]:
     """In the order in which they are to be made: an outer one before what lies in it.
 

@@ -136,9 +136,7 @@ def runtime_config(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
         "ociVersion": "1.0.2",
         "process": _process(spec, around, granted),
         "root": {"path": around.rootfs, "readonly": spec.read_only},
-        "mounts": oci_mounts.mounts(
-            spec, around.mounts, around.files, shm=around.shm, recursively=around.read_only_recursively, kernel=around.kernel
-        ),
+        "mounts": oci_mounts.mounts(spec, around.mounts, around.files, shm=around.shm, recursively=around.read_only_recursively),
         "linux": linux,
     }
     for mount in config["mounts"]:
