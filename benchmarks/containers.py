@@ -6,11 +6,17 @@
     python benchmarks/containers.py --json             for scripts
 
 Needs root, runc, conmon, nft and busybox; and dockerd for the comparison. Each engine is a process of its own with an empty data directory and the same image: a
-static busybox. They take turns within each round, so that a slow minute slows both; figures are the median of all samples, with the smallest.
+static busybox. They take turns within each round, so that a slow minute slows both, and who is first changes from round to round. Figures are the median
+of all samples (p50) and what 99 of 100 do not exceed (p99; of rates, what 99 of 100 reach). The ratio is that of the medians.
 
     start to exit    create, start, wait for the end of `true`; through the API, over a kept connection
-    docker run       the real command: `docker run --rm image true`, its own start included
+    docker run       the real command: `docker run --rm image true`, its own start included; it ends when the container is removed
+    docker exec      the real command: `docker exec container true`
+    exec             the same without the command: make, start, read to the end, ask for the exit code
+    stop             a container that ends at once when it is told to
+    remove           a container that has ended
     starts a second  40 containers that sleep, made and started by 8 callers at once, until the last one runs
+    load             an image of 8,000 files, 200 MB, in one layer: `docker load`, with the files ready to be run
     build            ten steps, five of them RUN, by the classic builder: nothing cached, then all of it
     memory           proportional set size of all the engine's processes beside one idle container
 """
@@ -20,11 +26,12 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import functools
+import hashlib
 import io
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -33,6 +40,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from docker_client import Docker
 
@@ -41,6 +49,7 @@ CALLERS = 8
 AT_ONCE = 40
 SAMPLES = 8  # in each round
 START_SECONDS = 60.0
+RATES = ("starts a second",)  # more is better
 
 DOCKERFILE = """\
 FROM bench
@@ -90,9 +99,9 @@ def main() -> None:
             Docker(peer.socket).import_root(busybox_root(), IMAGE)
             once(peer)  # what the first one pays for all
             once(peer)
-        for _ in range(options.rounds):
-            for measure in (starts, command_line, parallel, builds):
-                for peer in peers:
+        for number in range(options.rounds):
+            for measure in (starts, command_line, executions, parallel, loads, builds):
+                for peer in peers[:: -1 if number % 2 else 1]:
                     measure(peer)
         for peer in peers:
             idle(peer)
@@ -112,7 +121,7 @@ def once(peer: Peer) -> float:
     docker.start(container)
     status = docker.wait(container)
     took = time.perf_counter() - began
-    docker.remove(container)
+    peer.note("remove, ms", timed(docker.remove, container))
     assert status == 0, status
     return took
 
@@ -121,9 +130,31 @@ def command_line(peer: Peer) -> None:
     if shutil.which("docker") is None:
         return
     for _ in range(SAMPLES // 2):
-        began = time.perf_counter()
-        subprocess.run(["docker", "-H", f"unix://{peer.socket}", "run", "--rm", IMAGE, "true"], check=True, stdin=subprocess.DEVNULL)
-        peer.note("docker run, ms", (time.perf_counter() - began) * 1000)
+        peer.note("docker run, ms", timed(docker_command, peer, "run", "--rm", IMAGE, "true"))
+
+
+def docker_command(peer: Peer, *arguments: str) -> None:
+    subprocess.run(["docker", "-H", f"unix://{peer.socket}", *arguments], check=True, stdin=subprocess.DEVNULL)
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> float:
+    """Milliseconds."""
+    began = time.perf_counter()
+    function(*arguments)
+    return (time.perf_counter() - began) * 1000
+
+
+def executions(peer: Peer) -> None:
+    docker = Docker(peer.socket)
+    container = docker.create(IMAGE, "sh", "-c", "trap 'exit 0' TERM; echo; while :; do sleep 1000 & wait; done")
+    docker.start(container)
+    for _ in range(SAMPLES // 2):
+        assert docker.execute(container, "true") == 0
+        peer.note("exec, ms", timed(docker.execute, container, "true"))
+        if shutil.which("docker") is not None:
+            peer.note("docker exec, ms", timed(docker_command, peer, "exec", container, "true"))
+    peer.note("stop, ms", timed(docker.stop, container))
+    docker.remove(container)
 
 
 def parallel(peer: Peer) -> None:
@@ -138,6 +169,12 @@ def parallel(peer: Peer) -> None:
         containers = list(callers.map(one, range(AT_ONCE)))
         peer.note("starts a second", AT_ONCE / (time.perf_counter() - began))
         list(callers.map(lambda container: Docker(peer.socket).remove(container), containers))
+
+
+def loads(peer: Peer) -> None:
+    docker = Docker(peer.socket)
+    peer.note("load, s", timed(docker.load, large_image()) / 1000)
+    docker.remove_image("large")
 
 
 def builds(peer: Peer) -> None:
@@ -246,6 +283,38 @@ def busybox_root() -> bytes:
     return buffer.getvalue()
 
 
+@functools.cache
+def large_image() -> bytes:
+    """As `docker save` writes it. The files are of several sizes, and cannot be compressed."""
+    layer = io.BytesIO()
+    noise = os.urandom(1 << 20)
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        for number in range(8000):
+            if number % 100 == 0:
+                folder = tarfile.TarInfo(f"files/{number // 100}")
+                folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(folder)
+            entry = tarfile.TarInfo(f"files/{number // 100}/{number}")
+            entry.size = 1000 << (number % 7)  # 1,000 to 64,000 bytes
+            at = number * 61
+            tar.addfile(entry, io.BytesIO(noise[at : at + entry.size] + noise[: max(0, at + entry.size - len(noise))]))
+    content = layer.getvalue()
+    root = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(content).hexdigest()}"]}
+    config = json.dumps({"architecture": architecture(), "os": "linux", "config": {}, "rootfs": root})
+    manifest = json.dumps([{"Config": "config.json", "RepoTags": ["large:latest"], "Layers": ["layer.tar"]}])
+    image = io.BytesIO()
+    with tarfile.open(fileobj=image, mode="w") as tar:
+        for name, data in (("layer.tar", content), ("config.json", config.encode()), ("manifest.json", manifest.encode())):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return image.getvalue()
+
+
+def architecture() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+
+
 def tar_of(files: dict[str, str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -261,13 +330,20 @@ def report(peers: list[Peer], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(figures))
         return
-    print(
-        f"{'':22}" + "".join(f"{peer.name + ' median':>20}{'smallest':>12}" for peer in peers) + (f"{'ratio':>9}" if len(peers) > 1 else "")
-    )
+    print(f"{'':22}" + "".join(f"{peer.name + ' p50':>20}{'p99':>12}" for peer in peers) + (f"{'ratio':>9}" if len(peers) > 1 else ""))
     for what, by_peer in figures.items():
-        middles = [statistics.median(samples) for samples in by_peer.values()]
-        cells = "".join(f"{middle:>20.2f}{min(samples):>12.2f}" for middle, samples in zip(middles, by_peer.values(), strict=True))
+        middles = [percentile(samples, 0.5) for samples in by_peer.values()]
+        worst = [percentile(samples, 0.01 if what in RATES else 0.99) for samples in by_peer.values()]
+        cells = "".join(f"{middle:>20.2f}{bad:>12.2f}" for middle, bad in zip(middles, worst, strict=True))
         print(f"{what:22}{cells}" + (f"{middles[0] / middles[1]:>9.2f}" if len(middles) > 1 else ""))
+
+
+def percentile(samples: list[float], share: float) -> float:
+    """Between the two nearest."""
+    ordered = sorted(samples)
+    at = share * (len(ordered) - 1)
+    low = int(at)
+    return ordered[low] + (at - low) * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
 
 
 if __name__ == "__main__":

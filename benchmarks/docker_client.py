@@ -58,6 +58,23 @@ class Docker:
     def wait(self, container: str) -> int:
         return int(json.loads(self.call("POST", f"/containers/{container}/wait"))["StatusCode"])
 
+    def stop(self, container: str) -> None:
+        self.call("POST", f"/containers/{container}/stop")
+
+    def execute(self, container: str, *command: str) -> int:
+        """Its exit code. What it writes comes as the answer of the start, which ends with it."""
+        made = json.loads(self.call("POST", f"/containers/{container}/exec", {"Cmd": command, "AttachStdout": True}))["Id"]
+        self.call("POST", f"/exec/{made}/start", {})
+        return int(json.loads(self.call("GET", f"/exec/{made}/json"))["ExitCode"])
+
+    def load(self, tar: bytes) -> None:
+        said = self.call("POST", "/images/load", raw=tar, quiet="1")
+        if b'"error"' in said:
+            raise RuntimeError(said[-600:].decode(errors="replace"))
+
+    def remove_image(self, name: str) -> None:
+        self.call("DELETE", f"/images/{name}", force="1")
+
     def remove(self, container: str) -> None:
         self.call("DELETE", f"/containers/{container}", force="1")
 
