@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import socket
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from docker_host import DockerHost, why_no_docker
+from docker_host import command as command_of_host
+from engine_support import busybox_tar
 
 pytestmark = [pytest.mark.skipif(bool(why_no_docker()), reason=why_no_docker()), pytest.mark.xdist_group("isolation")]
 
@@ -85,6 +89,39 @@ def test_the_root_of_an_image_is_not_left_by_links(host: DockerHost, tmp_path: P
     host.docker("rm", "linked")
     host.docker("rmi", "links")
     host.docker("volume", "rm", "filled")
+
+
+def with_links(links: dict[str, str], *, whole: bool = True) -> bytes:
+    """A tar with links, and busybox without what they stand for."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar, tarfile.open(fileobj=io.BytesIO(busybox_tar())) as given:
+        for member in given if whole else ():
+            if member.name.strip("./").partition("/")[0] not in links:
+                tar.addfile(member, given.extractfile(member))
+        for name, target in links.items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            tar.addfile(link)
+    return made.getvalue()
+
+
+def test_places_that_the_runtime_mounts_on_lead_nowhere_else(host: DockerHost, tmp_path: Path) -> None:
+    """A runtime that makes /dev/fd by its path would follow the image's link, as root of the host."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "ptmx").write_text("keep")
+    links = {name: str(victim) for name in ("dev", "proc", "sys", "etc", "v")}
+    host.docker("import", "-c", "ENV PATH=/bin", "-", "links", stdin=with_links(links))
+    script = "test -c /dev/null && test -L /dev/fd && test -r /proc/self/status && test -d /sys/kernel && echo fine"
+    assert host.docker("run", "--rm", "-v", "/v/new", "-w", "/v/work", "--tmpfs", "/v/t", "links", "sh", "-c", script) == "fine"
+    host.docker("create", "--name", "changed", "busybox", "sh", "-c", script)
+    (tmp_path / "dev.tar").write_bytes(with_links({"dev": str(victim)}, whole=False))
+    command_of_host(
+        "curl", "-sf", "--unix-socket", str(host.socket), "-T", str(tmp_path / "dev.tar"), "http://d/containers/changed/archive?path=/"
+    )
+    host.run("start", "-a", "changed", check=False)
+    assert sorted(os.listdir(victim)) == ["ptmx"]
+    assert (victim / "ptmx").read_text() == "keep"
 
 
 def test_what_the_kernel_shows_of_itself_is_masked_or_read_only(host: DockerHost) -> None:

@@ -17,6 +17,7 @@ from cloudstead.engine.pods.host_cleanup import clean_up, end, remove, remove_ou
 from cloudstead.engine.pods.host_grace import begin_grace
 from cloudstead.engine.pods.host_mounts import Sources
 from cloudstead.engine.pods.host_records import Files, Record, boot, look
+from cloudstead.engine.pods.host_rootfs import keep_inside
 from cloudstead.engine.pods.host_sharing import pod_pids, release_pids
 from cloudstead.engine.pods.host_start import connect_attach, let_go, run_monitor, runtime_path
 from cloudstead.engine.pods.host_state import Pods, files_of, is_live, pods_of
@@ -53,6 +54,7 @@ async def _create(pods: Pods, command: commands.CreateContainer, files: Files) -
             files.bundle.mkdir(mode=0o700, parents=True, exist_ok=True)
             files.forget_run()
             rootfs = mount_writable(host, record.id, command.spec.layers, command.spec.storage_size)
+            keep_inside(rootfs)
             sources = Sources(host, command.spec, files, rootfs)
             shared = await pod_pids(pods, command.pod, sources) if command.share_pids else ""
             await write_bundle(host, command, files, rootfs, sources, shared_pids=shared, usual_limits=pods.usual_limits)

@@ -9,8 +9,18 @@ from pathlib import Path
 from cloudstead.engine import linux
 from cloudstead.engine.pods import users
 from cloudstead.engine.pods.oci_spec import User
+from cloudstead.engine.snapshots.host_skeleton import make_plain
 
 file_in_root = linux.Resolver(os.O_RDONLY | os.O_NONBLOCK, linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS)
+
+
+def keep_inside(rootfs: Path) -> None:
+    """See `make_plain`. An image's links are gone already; others may have been copied in."""
+    folder = os.open(rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        make_plain(folder)
+    finally:
+        os.close(folder)
 
 
 def find_user(rootfs: Path, wanted: str, further: Sequence[str]) -> User:
