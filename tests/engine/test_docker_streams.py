@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from cloudstead.engine.dockerapi.detach import DetachKeys, keys_of
 from cloudstead.engine.dockerapi.executions import Execs
 from cloudstead.engine.dockerapi.frames import LARGEST, frames
+from cloudstead.engine.dockerapi.logs import fixed_date
 from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.pods.simulated import Process
 from docker_stage import Connection, Stage, staged, unframed
@@ -372,3 +374,11 @@ def test_detach_keys_are_spelled_as_dockers() -> None:
     for text in ("ctrl-", "ctrl-1", "ab", ",", "\u00e4"):
         with pytest.raises(InvalidArgument):
             keys_of(text)
+
+
+def test_a_line_is_not_before_the_time_that_it_shows() -> None:
+    for number in range(10_000):
+        moment = 1_795_434_000 + number * 0.0123456789
+        shown = fixed_date(moment)
+        whole = datetime.fromisoformat(shown[:19] + "+00:00").timestamp()
+        assert float(f"{whole:.0f}{shown[19:-1]}") <= moment

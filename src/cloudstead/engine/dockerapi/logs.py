@@ -89,7 +89,7 @@ def _prefix(record: LogRecord, wanted: Wanted) -> bytes:
 
 
 def fixed_date(seconds: float) -> str:
-    """With nine digits behind the point, always, so that lines stay aligned."""
-    nano = round(seconds * 1e6) * 1000
+    """With nine digits behind the point, always, so that lines stay aligned. Cut, not rounded: `--since` a line's own time gives that line too."""
+    nano = int(seconds * 1e6) * 1000
     whole_seconds, rest = divmod(nano, 1_000_000_000)
     return datetime.fromtimestamp(whole_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"

@@ -8,6 +8,7 @@ import re
 from typing import Protocol
 
 from cloudstead.engine.errors import InvalidArgument
+from cloudstead.engine.snapshots.api import chain_of
 
 _LENGTHS = {"sha256": 64, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")
@@ -58,8 +59,8 @@ def short(digest: str) -> str:
 
 @functools.lru_cache(2048)
 def chain_ids(diff_ids: tuple[str, ...]) -> tuple[str, ...]:
-    """The chain id of each layer, the lowest first. OCI image-spec, config.md, "Layer ChainID"."""
+    """The chain id of each layer, the lowest first."""
     chains: list[str] = []
     for diff_id in diff_ids:
-        chains.append(diff_id if not chains else of(f"{chains[-1]} {diff_id}".encode()))
+        chains.append(chain_of(chains[-1] if chains else "", diff_id))
     return tuple(chains)

@@ -6,10 +6,16 @@ overlayfs puts the stack together. A *writable* is what one container writes: up
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Literal, Protocol
 
 import msgspec
+
+
+def chain_of(parent: str, diff_id: str) -> str:
+    """The chain id of a layer over a parent. OCI image-spec, config.md, "Layer ChainID"."""
+    return "sha256:" + hashlib.sha256(f"{parent} {diff_id}".encode()).hexdigest() if parent else diff_id
 
 
 class Unpacked(msgspec.Struct, frozen=True):

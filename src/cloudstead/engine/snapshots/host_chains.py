@@ -19,11 +19,11 @@ from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument, Not
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.snapshots import commands
-from cloudstead.engine.snapshots.api import Unpacked
+from cloudstead.engine.snapshots.api import Unpacked, chain_of
 from cloudstead.engine.snapshots.host_confine import READING_LAYERS, Bind, confine
 from cloudstead.engine.snapshots.host_mounts import copy_attributes, lower_folders, require_overlay, shelf_of, unmount_writable
 from cloudstead.engine.snapshots.host_removal import discard
-from cloudstead.engine.snapshots.host_shelf import Record, Shelf, chain_of
+from cloudstead.engine.snapshots.host_shelf import Record, Shelf
 from cloudstead.engine.snapshots.host_source import Limits, Source
 from cloudstead.engine.snapshots.host_tree import Tree
 from cloudstead.engine.snapshots.host_unpack import Later, Unpacker

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 import os
 import secrets
@@ -49,11 +48,6 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[str, ...]
     size: int = 0
     skeleton: bool = True
-
-
-def chain_of(parent: str, diff_id: str) -> str:
-    """The chain id of a layer over a parent. OCI image-spec, config.md, "Layer ChainID"."""
-    return "sha256:" + hashlib.sha256(f"{parent} {diff_id}".encode()).hexdigest() if parent else diff_id
 
 
 class Shelf:
