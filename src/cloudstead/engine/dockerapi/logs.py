@@ -90,6 +90,5 @@ def _prefix(record: LogRecord, wanted: Wanted) -> bytes:
 
 def fixed_date(seconds: float) -> str:
     """With nine digits behind the point, always, so that lines stay aligned. Cut, not rounded: `--since` a line's own time gives that line too."""
-    nano = int(seconds * 1e6) * 1000
-    whole_seconds, rest = divmod(nano, 1_000_000_000)
-    return datetime.fromtimestamp(whole_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
+    microseconds = int(seconds % 1 * 1e6)  # the fraction alone: the product of the whole could be rounded up
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{microseconds:06d}000Z"
