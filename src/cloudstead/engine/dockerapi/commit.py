@@ -16,7 +16,7 @@ from cloudstead.engine.dockerapi.model import DockerContainer
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import DockerRequest, route
 from cloudstead.engine.dockerapi.shapes import ContainerConfig
-from cloudstead.engine.errors import Conflict
+from cloudstead.engine.errors import Conflict, EngineError, NotFound
 from cloudstead.engine.images.api import ExecConfig, HealthConfig, HistoryEntry
 from cloudstead.http.messages import HttpResponse
 
@@ -56,9 +56,12 @@ async def _at_rest(api: DockerApi, row: DockerContainer, pause: bool) -> AsyncIt
             paused = True
     try:
         yield
+    except EngineError:
+        api.engine.pods.inspect(row.id)  # it may be that it was removed meanwhile
+        raise
     finally:
         if paused:
-            with contextlib.suppress(Conflict):
+            with contextlib.suppress(Conflict, NotFound):
                 await api.engine.pods.resume(row.id)
 
 
