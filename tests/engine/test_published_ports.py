@@ -131,7 +131,9 @@ def test_udp_is_published_and_finds_the_pod_that_comes_next(tmp_path: Path) -> N
             await machine.pod(pod, ports=ports(("", 5353, 53, "udp")))
             await machine.serve_udp(pod, 53)
             for where, ip in (("outside", HOST_IP), ("host", "127.0.0.1"), ("host", HOST_IP), (pod, HOST_IP)):
-                said = await machine.ask_udp(where, ip, 5353, source=40000)  # one port of the client's: one flow, as long as it is remembered
+                said = await machine.ask_udp(
+                    where, ip, 5353, source=40000
+                )  # one port of the client's: one flow, as long as it is remembered
                 assert said.startswith(f"{pod} sees"), (where, ip)
             await machine.networks.detach(pod)
 
