@@ -12,7 +12,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 ENGINE = SOURCE / "cloudstead" / "engine"
-OF_BOTH = {f"cloudstead.engine.host.{name}" for name in ("channel", "client", "commands", "layout", "messages")}
+OF_BOTH = {
+    f"cloudstead.engine.host.{name}" for name in ("channel", "client", "commands", "delegation", "layout", "messages", "subordinate")
+}
 
 
 def dotted(path: Path) -> str:

@@ -101,7 +101,7 @@ def user() -> Finding:
         "user",
         "warning",
         f"uid {os.geteuid()}",
-        "Containers, networks and limits need root: run `sudo ./cloudstead up`; the APIs work without.",
+        "Containers run without root where what is said of `rootless` below allows it; all of them, and limits everywhere, with `sudo ./cloudstead up`.",
     )
 
 

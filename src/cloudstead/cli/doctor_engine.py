@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from cloudstead.cli import doctor_rootless
 from cloudstead.cli.bootstrap import busybox
 from cloudstead.cli.findings import Finding, tool, which
 from cloudstead.cli.terminal import Failure
@@ -54,7 +55,10 @@ def examine() -> Iterator[Finding]:
     yield from runtimes()
     yield tool("conmon", ("conmon",), "conmon", "Containers outlive the daemon by conmon")
     yield tool("ip", ("ip",), "iproute2", "VPC networks are made with it")
-    yield rights()
+    if os.geteuid() == 0:
+        yield rights()
+    else:
+        yield from doctor_rootless.examine()
     yield namespaces()
     yield cgroup_trial()
     yield forwarding()
@@ -146,13 +150,6 @@ def _first_line(text: str, status: int) -> str:
 def rights() -> Finding:
     """Root of an outer container may lack what root has."""
     name = "rights"
-    if os.geteuid() != 0:
-        return Finding(
-            name,
-            "warning",
-            "not root",
-            "Containers need a host with root's rights: run `sudo ./cloudstead up`, or let root start the engine host alone (docs/engine.md).",
-        )
     try:
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
     except (OSError, StopIteration):

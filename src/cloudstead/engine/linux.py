@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import platform
 import resource
@@ -16,10 +17,10 @@ import struct
 
 from cloudstead.engine.errors import Unsupported
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18, 1 << 19
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 IN_MODIFY, IN_CREATE, IN_ONLYDIR = 0x2, 0x100, 0x1000000
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWNET = 0x20000, 0x4000000, 0x8000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x40000000
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 2, 4, 16
 O_PATH: int = os.O_PATH
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECUREBITS, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 24, 28, 36, 38
@@ -149,7 +150,29 @@ def keep_capabilities(*kept: int) -> None:
     _check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
 
-NOBODY = 0x7FFFFFF0  # an id that nothing on the machine runs as
+@functools.cache
+def in_user_namespace() -> bool:
+    """Whether this process is root only in a namespace of its own. There the kernel keeps devices, attributes `trusted.*`, limits above its own and much
+    of /proc/sys from it."""
+    return _id_map("uid") != [(0, 0, 0xFFFFFFFF)]
+
+
+@functools.cache
+def largest_id(kind: str) -> int:
+    """Of the "uid"s or "gid"s there are in this user namespace."""
+    return max((inside + count - 1 for inside, _, count in _id_map(kind)), default=0)
+
+
+def _id_map(kind: str) -> list[tuple[int, int, int]]:
+    """user_namespaces(7): first id inside, first id outside, how many."""
+    with open(f"/proc/self/{kind}_map") as file:
+        return [(int(inside), int(outside), int(count)) for inside, outside, count in map(str.split, file)]
+
+
+NOBODY = min(0x7FFFFFF0, largest_id("uid"))
+"""An id that nothing on the machine runs as; in a user namespace the last that there is. Found out now: where it is needed there is no /proc."""
+OVERLAY = "user.overlay." if in_user_namespace() else "trusted.overlay."
+"""How overlayfs' own attributes begin (overlayfs.rst, "userxattr")."""
 
 
 def filesystem_type(path: str) -> int:

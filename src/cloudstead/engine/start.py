@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cloudstead.engine.engine import Engine
-from cloudstead.engine.errors import EngineError
+from cloudstead.engine.errors import EngineError, Unsupported
 from cloudstead.engine.host.layout import Layout
 from cloudstead.http.messages import HttpRequest, HttpResponse
 
@@ -171,13 +170,16 @@ async def _start_host(host: object, settings: EngineSettings) -> str:
         host.why_not = "this Cloudstead was started with --engine off"
     elif settings.host_socket is not None:
         await host.connect(settings.host_socket)
-    elif os.geteuid() != 0:
-        host.why_not = (
-            "containers need root's rights, and this Cloudstead runs without them: start it with sudo, or start the engine host by itself "
-            "(docs/engine.md) and name its socket with --engine-host"
-        )
+    elif why_not := host.layout.why_not_ours:
+        host.why_not = why_not
     else:
-        await host.start()
+        try:
+            await host.start()
+        except Unsupported as error:
+            host.why_not = (
+                f"containers need root's rights, and this Cloudstead runs without them; without root they cannot run either: {error.message}. Mend that, start "
+                "Cloudstead with sudo, or start the engine host by itself (docs/engine.md) and name its socket with --engine-host"
+            )
     return host.why_not
 
 

@@ -6,7 +6,6 @@ It is a process of its own because it needs root and an engine host, and the dae
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
@@ -40,10 +39,11 @@ async def tear_down(data: Path) -> list[str]:
 
 
 def main() -> None:
-    if os.geteuid() != 0:
-        sys.exit("what containers left belongs to root: run this with sudo")
+    data = Path(sys.argv[1]).absolute()
+    if why_not := Layout(data).why_not_ours:
+        sys.exit(why_not)
     try:
-        for sentence in asyncio.run(tear_down(Path(sys.argv[1]).absolute())):
+        for sentence in asyncio.run(tear_down(data)):
             print(sentence)
     except EngineError as error:
         sys.exit(error.message)

@@ -16,7 +16,9 @@ from cloudstead.engine.dockerapi.events import Event
 from cloudstead.engine.dockerapi.filters import Filters
 from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import API_VERSION, MIN_API_VERSION, DockerRequest, route
+from cloudstead.engine.engine import Engine
 from cloudstead.engine.errors import InvalidArgument
+from cloudstead.engine.pods.commands import DescribeHost
 from cloudstead.http.messages import HttpResponse
 from cloudstead.kernel.clock import Clock
 
@@ -131,10 +133,19 @@ async def info(api: DockerApi, request: DockerRequest) -> HttpResponse:
             "ContainerdCommit": {"ID": "", "Expected": ""},
             "RuncCommit": {"ID": "", "Expected": ""},
             "InitCommit": {"ID": "", "Expected": ""},
-            "SecurityOptions": ["name=seccomp,profile=default"],
-            "Warnings": [engine.why_not] if engine.why_not else None,
+            "SecurityOptions": ["name=seccomp,profile=default", *(["name=rootless"] if engine.host is not None and engine.host.rootless else [])],
+            "Warnings": await _warnings(engine),
         }
     )  # fmt: skip
+
+
+async def _warnings(engine: Engine) -> list[str] | None:
+    """Why nothing runs; without root, what does not hold."""
+    if engine.why_not:
+        return [engine.why_not]
+    if engine.host is None or not engine.host.rootless:
+        return None
+    return list((await engine.host.call(DescribeHost())).lacks)
 
 
 def _machine() -> tuple[int, str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from cloudstead.engine.errors import BY_CODE, Failed, InvalidArgument, Unavailable
+from cloudstead.engine.errors import BY_CODE, Failed, InvalidArgument, Unavailable, Unsupported
 from cloudstead.engine.host.channel import Channel, close_all
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.host.messages import Answer, Call, Cancel, Command, Event, FromHost, R, Refusal, Told
@@ -38,6 +38,7 @@ class HostClient:
         self.runtime = runtime
         self.options = options or {}
         self.lost: Callable[[], None] = lambda: None
+        self.rootless = False  # the host is root in a user namespace only, with a network of its own
         self.why_not = ""  # set by who knows that there will be no host: calls are refused with this sentence
         self._watchers: dict[type[Event], list[Callable[[Any], None]]] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,21 +51,29 @@ class HostClient:
         self._event_decoder: msgspec.msgpack.Decoder[Any] | None = None
 
     async def start(self) -> None:
-        """Start a host of our own (this process must be root)."""
+        """Start a host of our own: as root, or in a user namespace of this user's (rootless.py).
+
+        Raises:
+            Unsupported: this machine does not allow the latter.
+        """
+        self.rootless = os.geteuid() != 0
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            command = [
-                sys.executable,
-                "-P",
-                "-m",
-                "cloudstead.engine.host",
-                "--data",
-                str(self.layout.data),
-                "--socket",
-                str(theirs.fileno()),
-            ]
-            command += ["--runtime", self.runtime, *(f"--option={name}={value}" for name, value in self.options.items())]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True)  # noqa: ASYNC220
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            with theirs:
+                command = [sys.executable, "-P", "-m", "cloudstead.engine.host" + ".rootless" * self.rootless]
+                command += ["--data", str(self.layout.data), *(["--status", str(writing)] if self.rootless else [])]
+                command += ["--socket", str(theirs.fileno()), "--runtime", self.runtime]
+                command += [f"--option={name}={value}" for name, value in self.options.items()]
+                passed = [theirs.fileno(), *([writing] if self.rootless else [])]
+                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, start_new_session=True)  # noqa: ASYNC220
+        finally:
+            os.close(writing)
+        why_not = await asyncio.to_thread(_read_all, reading)
+        if why_not:
+            ours.close()
+            await self.close()
+            raise Unsupported(why_not.decode(errors="replace"))
         self._channel = Channel(ours, self._received, self._gone)
 
     async def connect(self, path: Path) -> None:
@@ -194,6 +203,12 @@ class HostClient:
                 waiter.set_exception(Unavailable("the engine host has ended"))
 
 
+def _read_all(fd: int) -> bytes:
+    """Until nobody can write any more: at once where the pipe was given to nobody."""
+    with open(fd, "rb", buffering=0) as file:
+        return file.read()
+
+
 async def _greeting(sock: socket.socket) -> str:
     """The first line: the instance that the host serves, or a sentence that says why it does not. Only root's word counts."""
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -211,5 +226,5 @@ async def _greeting(sock: socket.socket) -> str:
 
 
 def needs_root() -> str:
-    """Why no host can be started here; empty when it can."""
+    """Why no host can be started here that is really root; empty when it can."""
     return "" if os.geteuid() == 0 else "containers need root's rights: start Cloudstead with sudo, or the engine host by itself"

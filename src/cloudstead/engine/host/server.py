@@ -22,7 +22,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -33,6 +33,9 @@ from cloudstead.engine.host.handlers import HANDLERS, With
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.host.messages import Answer, Call, Cancel, Command, Event, Refusal, ToHost, Told
 from cloudstead.engine.host.programs import Finished, run_program
+
+if TYPE_CHECKING:
+    from cloudstead.engine.host.keeping import Keeping
 
 log = logging.getLogger("cloudstead.engine.host")
 
@@ -189,12 +192,14 @@ class Tagged(msgspec.Struct):
     type: str
 
 
-async def serve(layout: Layout, sock: socket.socket, *, runtime: str, options: dict[str, str]) -> None:
+async def serve(layout: Layout, sock: socket.socket, *, runtime: str, options: dict[str, str], keeping: Keeping | None = None) -> None:
     """The whole life of a host that a daemon started."""
     load_rooms()
     spare_forks()
     with await alone(layout):
         prepare(layout)
+        if keeping is not None:
+            keeping.begin()
         host = Host(layout, runtime=runtime, options=options)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, host.end)
@@ -203,6 +208,8 @@ async def serve(layout: Layout, sock: socket.socket, *, runtime: str, options: d
         finally:
             host.close()
             forget(layout)
+            if keeping is not None and not layout.run.exists():
+                keeping.end()
 
 
 def load_rooms() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from cloudstead.engine.network.commands import PortSetup
 from cloudstead.engine.network.model import AttachedPod, Endpoint
 from cloudstead.engine.network.records import Records, first_free_name
 from cloudstead.engine.network.relays import Relays
+from cloudstead.engine.network.reservations import Reservations
 from cloudstead.engine.network.routers import Routers
 
 log = logging.getLogger("cloudstead.engine.network")
@@ -34,14 +36,20 @@ class Attaching:
         self._routers = routers
         self._host = host
         self._relays = Relays(self._dial)
+        self._reservations = Reservations()  # of this machine's ports, where the host has a network of its own
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}  # locks, and how many want them
 
     def close(self) -> None:
         self._relays.close_all()
+        self._reservations.close()
 
     async def restore_relays(self) -> None:
         for pod in self._records.pods():
-            await self._open_relays(pod.ports)
+            try:
+                self._reserve(tuple(port for port in pod.ports if port.inner_port))
+                await self._open_relays(pod.ports)
+            except EngineError as error:
+                log.warning("pod %s: %s", pod.pod, error)
 
     async def attach(self, pod: str, network: PodNetwork, names: tuple[str, ...]) -> Attached:
         specs.check_pod(pod)
@@ -103,11 +111,42 @@ class Attaching:
         for endpoint in row.endpoints:
             await self._routers.ensure(endpoint.interface.network)
         interfaces = self._records.interfaces(row)
-        ports = await self._host.call(commands.AttachPod(pod=row.pod, interfaces=interfaces, ports=row.ports))
+        held = [port for port in row.ports if self._reservations.holds(port)]
+        reserved = self._reserve(row.ports)
+        try:
+            ports = await self._host.call(commands.AttachPod(pod=row.pod, interfaces=interfaces, ports=reserved))
+        except BaseException:
+            for port in reserved:
+                if port not in held:
+                    self._reservations.release(port)
+            raise
         if ports != row.ports:
             self._records.change_pod(row.pod, ports=ports)
             await self._open_relays(ports)
         return tuple(endpoint.interface for endpoint in row.endpoints), tuple(map(_mapping, ports))
+
+    def _reserve(self, ports: tuple[PortSetup, ...]) -> tuple[PortSetup, ...]:
+        """Where the host has a network of its own, this process holds the machine's ports. All or none; what is held already stays."""
+        if not self._host.rootless:
+            return ports
+        reserved: list[PortSetup] = []
+        fresh: list[PortSetup] = []
+        try:
+            for port in ports:
+                if port.inner_port and self._reservations.holds(port):
+                    reserved.append(port)
+                    continue
+                fresh.append(self._reservations.reserve(port))
+                reserved.append(fresh[-1])
+        except BaseException:
+            for port in fresh:
+                self._reservations.release(port)
+            raise
+        return tuple(reserved)
+
+    def _unpublish(self, port: PortSetup) -> None:
+        self._relays.close(port)
+        self._reservations.release(port)
 
     async def connect(self, pod: str, network: PodNetwork, index: int, names: tuple[str, ...]) -> AttachedInterface:
         async with self._alone(pod):
@@ -147,7 +186,7 @@ class Attaching:
         ports = tuple(port for port in before.ports if port.slot == slot and port.inner_port)
         command = commands.DisconnectPod(pod=pod, interface=setups[gone.interface.name], ports=ports, staying=after)
         for port in ports:
-            self._relays.close(port)
+            self._unpublish(port)
         await self._host.call(command)
         moved = self._moved_ports(before.ports, slot, list(staying))
         row = self._records.change_pod(pod, endpoints=staying, ports=moved)
@@ -172,7 +211,7 @@ class Attaching:
             return
         ports = tuple(port for port in row.ports if port.inner_port)
         for port in ports:
-            self._relays.close(port)
+            self._unpublish(port)
         try:
             await self._host.call(commands.DetachPod(pod=pod, interfaces=self._records.interfaces(row), ports=ports))
         except EngineError as error:
@@ -197,14 +236,20 @@ class Attaching:
 
     async def _open_relays(self, ports: tuple[PortSetup, ...]) -> None:
         for port in ports:
-            if port.protocol == "tcp" and (not port.host_ip or ":" in port.host_ip):
+            if self._host.rootless:
+                for sock in self._reservations.duplicates(port):
+                    await self._relays.open(port, sock)
+            elif port.protocol == "tcp" and (not port.host_ip or ":" in port.host_ip):
                 command = commands.ListenSix(host_ip=port.host_ip, host_port=port.host_port)
                 _, descriptors = await self._host.call_with_descriptors(command)
                 if descriptors:
-                    await self._relays.open(port, descriptors[0])
+                    await self._relays.open(port, socket.socket(fileno=descriptors[0]))
 
     async def _dial(self, port: PortSetup) -> int:
-        _, descriptors = await self._host.call_with_descriptors(commands.Dial(slot=port.slot, ip=port.ip, port=port.container_port))
+        command = commands.Dial(slot=port.slot, ip=port.ip, port=port.container_port, protocol=port.protocol)
+        _, descriptors = await self._host.call_with_descriptors(command)
+        if port.protocol == "udp":
+            return descriptors[0]
         return await self._routers.connected(descriptors[0], f"{port.ip}:{port.container_port}")
 
     @contextlib.asynccontextmanager

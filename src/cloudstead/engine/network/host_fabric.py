@@ -14,9 +14,9 @@ from cloudstead.engine.errors import Conflict, EngineError, Failed, NotFound
 from cloudstead.engine.host.layout import Layout
 from cloudstead.engine.network import host_conntrack, host_namespaces, rules
 from cloudstead.engine.network.commands import InterfaceSetup, Listening, Member, NetworkSetup, PortSetup
-from cloudstead.engine.network.host_ports import Reservations, is_six, key_of
 from cloudstead.engine.network.host_router import Router, make_pod_namespace, open_netlink
 from cloudstead.engine.network.host_uplinks import Uplinks, switch_forwarding_on
+from cloudstead.engine.network.reservations import Reservations, is_six, key_of
 
 log = logging.getLogger("cloudstead.engine.network")
 
@@ -26,7 +26,7 @@ ROUTER_PREFIX = "R-"  # no pod is called so: their names have no capitals
 class Fabric:
     def __init__(self, layout: Layout, pools: str = "") -> None:
         self.layout = layout
-        self.uplinks = Uplinks(layout.instance, pools)
+        self.uplinks = Uplinks(layout.instance, pools, layout.runs)
         self.routers: dict[int, Router] = {}
         self.reservations = Reservations()
         self.ports: dict[tuple[str, str, int], PortSetup] = {}

@@ -17,6 +17,7 @@ import os
 import socket
 from typing import NamedTuple
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import NotFound
 from cloudstead.engine.network import host_namespaces, rules
 from cloudstead.engine.network.commands import InterfaceSetup, Listening, NetworkSetup
@@ -254,7 +255,8 @@ class Router:
             if one.protocol == "tcp":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             else:
-                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)
+                force = socket.SO_RCVBUF if linux.in_user_namespace() else SO_RCVBUFFORCE  # the latter is not for a user namespace's root
+                sock.setsockopt(socket.SOL_SOCKET, force, 1 << 20)
             sock.bind((one.ip, one.port))
             if one.protocol == "tcp":
                 sock.listen(1024)

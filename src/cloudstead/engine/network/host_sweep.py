@@ -7,7 +7,7 @@ import contextlib
 from cloudstead.engine.errors import EngineError
 from cloudstead.engine.network import host_namespaces
 from cloudstead.engine.network.host_fabric import ROUTER_PREFIX, Fabric
-from cloudstead.engine.network.host_ports import key_of
+from cloudstead.engine.network.reservations import key_of
 
 
 def sweep(fabric: Fabric, slots: set[int], pods: set[str]) -> list[str]:

@@ -12,7 +12,9 @@ import os
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
+from socket import ntohl
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import NoSpace
 from cloudstead.engine.host.layout import RUN
 from cloudstead.engine.network import addresses, host_namespaces, rules
@@ -39,11 +41,13 @@ class Uplinks:
     """Made in the host's namespace.
 
     Args:
+        runs: the folder of all instances' folders.
         pools: cidrs from which uplinks get their addresses. One in which something else on this host has addresses is the last choice.
     """
 
-    def __init__(self, instance: str, pools: str = "") -> None:
+    def __init__(self, instance: str, pools: str = "", runs: Path = RUN) -> None:
         self.instance = instance
+        self._runs = runs
         self.netlink = Netlink()
         self.nftables = Nftables()
         self._pools = [str(addresses.network_of(pool.strip())) for pool in (pools or POOLS).split(",")]
@@ -62,7 +66,7 @@ class Uplinks:
             host_namespaces.write_settings(NO_IPV6, optional=True)
             host_namespaces.write_settings(ROUTER_SETTINGS)
             inner = Netlink()
-        with _lock():
+        with _lock(self._runs):
             uplink = self._choose(avoid)
             self.netlink.do(veth(name, UPLINK, mtu=65535, peer_namespace=namespace))
             index = self.netlink.index(name)
@@ -117,7 +121,7 @@ class Uplinks:
         ours = {link.index for link in self.netlink.links() if link.name.startswith(prefix)} if not own else set()
         found = {str(IPv4Network((a.ip, a.prefix), strict=False)) for a in self.netlink.addresses() if a.index not in ours}
         found |= {r.cidr for r in self.netlink.routes() if r.kind == UNICAST and r.index not in ours and not r.cidr.endswith("/0")}
-        return sorted(found)
+        return sorted(found | routes_of_daemon() if linux.in_user_namespace() else found)
 
     def _choose(self, avoid: Iterable[str]) -> Uplink:
         every_instance = {link.index for link in self.netlink.links() if link.name.startswith("cs-")}
@@ -144,6 +148,16 @@ class Uplinks:
         return f"table inet {rules.host_table_name(self.instance)}" in self.nftables.run("list tables").splitlines()
 
 
+def routes_of_daemon() -> set[str]:
+    """Those of the machine's network, where this host has another one than its parent: a way out leads there, and what is alike could not be reached. proc(5)."""
+    try:
+        lines = Path(f"/proc/{os.getppid()}/net/route").read_text().splitlines()[1:]
+    except OSError:
+        return set()
+    words = [(int(line.split()[1], 16), int(line.split()[7], 16)) for line in lines]
+    return {str(IPv4Network((ntohl(to), ntohl(mask).bit_count()))) for to, mask in words if mask}
+
+
 def switch_forwarding_on() -> str:
     """Let the kernel forward, if it does not. The host becomes a router for all its interfaces, so it is said; empty: it was on."""
     if FORWARDING.read_text().strip() != "0":
@@ -161,10 +175,10 @@ def _set_up(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _lock() -> Iterator[None]:
+def _lock(runs: Path) -> Iterator[None]:
     """Held for a few milliseconds by one instance at a time."""
-    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-    file = os.open(RUN / "uplinks.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    runs.mkdir(mode=0o755, parents=True, exist_ok=True)
+    file = os.open(runs / "uplinks.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

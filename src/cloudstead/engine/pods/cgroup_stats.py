@@ -13,10 +13,11 @@ TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 UNLIMITED = 1 << 62  # v1 says a number near 2^63 for none
 
 
-def read(tree: Tree, group: str, pid: int) -> Stats:
-    """Those of a group, and of the network namespace of one of its processes."""
+def read(tree: Tree, group: str, pid: int, fields: dict[str, Any] | None = None) -> Stats:
+    """Those of a group, and of the network namespace of one of its processes. `fields` are what is known where there is no group."""
     memory_total, host_cpu = memory_of_host(), cpu_of_host()
-    fields = _v1(tree, group) if tree.kernel.version == 1 else _v2(tree, group)
+    if fields is None:
+        fields = _v1(tree, group) if tree.kernel.version == 1 else _v2(tree, group)
     limit = fields.pop("memory_limit")
     return Stats(
         read=time.time(),

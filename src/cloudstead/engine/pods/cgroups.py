@@ -17,8 +17,12 @@ import signal
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, Unsupported
+from cloudstead.engine.host import delegation
 from cloudstead.engine.pods.limits import KEPT, Kernel, Write, numbers
+
+NOT_OURS = "Cloudstead runs without root here, and no cgroup (v2) was delegated to it"
 
 
 class Tree(NamedTuple):
@@ -40,13 +44,19 @@ class Tree(NamedTuple):
 
 @functools.cache
 def tree() -> Tree:
-    """This machine's.
+    """This machine's. Where they are not this user's to change, there are none: limits are refused, and containers run without.
 
     Raises:
         Unsupported: no cgroups are mounted.
     """
     with open("/proc/self/mountinfo") as file:
-        return read_tree(file.read())
+        found = read_tree(file.read())
+    if not linux.in_user_namespace() or all(os.access(root, os.W_OK) for root in found.roots):
+        return found
+    if above := delegation.above_leaf():
+        controllers = frozenset(_text(f"{found.unified}{above}/cgroup.controllers").split())
+        return found._replace(kernel=found.kernel._replace(controllers=controllers))
+    return Tree({}, "", found.kernel._replace(version=2, controllers=frozenset(), swap=False, io_weight=False, none=NOT_OURS))
 
 
 def read_tree(mountinfo: str) -> Tree:
@@ -252,7 +262,13 @@ def children(cgroups: Tree, group: str) -> set[str]:
 
 
 def freeze(cgroups: Tree, group: str, frozen: bool) -> None:
-    """Ask for it; `state_of_freezer` says when it is so."""
+    """Ask for it; `is_frozen` says when it is so.
+
+    Raises:
+        Unsupported, Failed
+    """
+    if not cgroups.roots:
+        raise Unsupported(f"a container cannot be paused: {cgroups.kernel.none}")
     try:
         if cgroups.kernel.version == 2:
             _write_file(f"{cgroups.unified}{group}/cgroup.freeze", "1" if frozen else "0")

@@ -82,6 +82,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     swap_limit: bool
     user_namespaces: bool  # with id-mapped mounts
     seccomp: bool
+    no_cgroups: str = ""  # why there are none at all
     lacks: tuple[str, ...] = ()  # sentences: what does not hold here, and why
 
 

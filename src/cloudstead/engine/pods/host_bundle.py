@@ -14,12 +14,13 @@ import msgspec
 
 from cloudstead.engine import linux
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound, Unsupported
+from cloudstead.engine.host.processes import Process, alive
 from cloudstead.engine.host.programs import PATH
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import capabilities, cgroups, commands, seccomp
 from cloudstead.engine.pods.host_devices import find_devices
 from cloudstead.engine.pods.host_mounts import Sources
-from cloudstead.engine.pods.host_records import Files, Process, alive
+from cloudstead.engine.pods.host_records import Files
 from cloudstead.engine.pods.host_rootfs import find_user
 from cloudstead.engine.pods.oci_spec import ULIMITS, Surroundings, runtime_config
 from cloudstead.engine.pods.specs import ContainerSpec
@@ -56,11 +57,14 @@ async def write_bundle(
         rootfs=str(rootfs),
         cgroup=f"{host.layout.cgroup}/{command.pod}/{spec.id}",
         kernel=cgroups.tree().kernel,
+        largest_gid=linux.largest_id("gid"),
+        user_namespace=linux.in_user_namespace(),
         machine=seccomp.this_machine(),
         user=find_user(rootfs, spec.user, spec.groups),
         hostname=hostname,
         domainname=command.domainname,
-        mounts=await sources.find(),
+        mounts=(mounts := await sources.find()),
+        locked={source: _locked(source) for _, source in mounts if source} if linux.in_user_namespace() else {},
         files=_write_files(command, files, hostname),
         devices=find_devices(spec.devices, privileged=spec.privileged),
         network=_network(host, command.network, sources),
@@ -152,6 +156,12 @@ def process_of(host: Host, container: str) -> Process:
     return record.init
 
 
+def _locked(source: str) -> tuple[str, ...]:
+    """Options of a mount of the machine's, which a user namespace may not take away when it changes others: mount_namespaces(7)."""
+    flags = os.statvfs(source).f_flag
+    return tuple(word for bit, word in ((os.ST_NOSUID, "nosuid"), (os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec")) if flags & bit)
+
+
 def _shm(host: Host, spec: ContainerSpec, files: Files, sources: Sources) -> str:
     """A /dev/shm that others have too is mounted on the host, and bound into each."""
     if spec.ipc_mode == "host":
@@ -193,8 +203,13 @@ def available_capabilities() -> frozenset[str]:
     return frozenset()
 
 
+def may_exceed_limits() -> bool:
+    """In a user namespace the capability does not count."""
+    return "CAP_SYS_RESOURCE" in available_capabilities() and not linux.in_user_namespace()
+
+
 def hard_limits() -> dict[str, int] | None:
-    if "CAP_SYS_RESOURCE" in available_capabilities():
+    if may_exceed_limits():
         return None
     return {
         name: resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
@@ -204,7 +219,7 @@ def hard_limits() -> dict[str, int] | None:
 
 
 def lowest_oom_score() -> int:
-    if "CAP_SYS_RESOURCE" in available_capabilities():
+    if may_exceed_limits():
         return -1000
     return int(Path("/proc/self/oom_score_adj").read_text())
 

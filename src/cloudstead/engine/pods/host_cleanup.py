@@ -17,10 +17,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from cloudstead.engine.errors import EngineError, Failed
+from cloudstead.engine.host.processes import Process, open_pidfd, process
 from cloudstead.engine.host.waiting import until_readable
 from cloudstead.engine.pods import cgroups
 from cloudstead.engine.pods.host_mounts import unmount_all
-from cloudstead.engine.pods.host_records import Files, Process, Record, look, open_pidfd, process
+from cloudstead.engine.pods.host_records import Files, Record, look
 from cloudstead.engine.pods.host_state import Pods, note_oom
 from cloudstead.engine.snapshots.host import unmount_writable
 

@@ -21,13 +21,14 @@ import msgspec
 
 from cloudstead.engine.errors import Conflict, Failed, InvalidArgument
 from cloudstead.engine.host.handlers import With, handles
+from cloudstead.engine.host.processes import Process, process
 from cloudstead.engine.host.programs import PATH
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.host.waiting import until_readable
 from cloudstead.engine.pods import capabilities, cgroups, commands, oci_spec
 from cloudstead.engine.pods.failures import exec_failure
 from cloudstead.engine.pods.host_bundle import available_capabilities
-from cloudstead.engine.pods.host_records import Files, Process, Record, look, process
+from cloudstead.engine.pods.host_records import Files, Record, look
 from cloudstead.engine.pods.host_rootfs import find_user
 from cloudstead.engine.pods.host_running import signal_to
 from cloudstead.engine.pods.host_state import Pods, pods_of

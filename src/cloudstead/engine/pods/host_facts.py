@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 
+from cloudstead.engine import linux
 from cloudstead.engine.errors import EngineError
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.programs import PATH, find
@@ -18,12 +20,22 @@ WITHOUT = {
     "CAP_SYS_ADMIN": "the host lacks CAP_SYS_ADMIN: nothing can be mounted, so no container can run",
     "CAP_NET_ADMIN": "the host lacks CAP_NET_ADMIN: containers have no network",
 }
+WITHOUT_ROOT = (
+    "without root, hard ulimits cannot be raised, and oom_score_adj cannot be lowered",
+    "without root, addresses of containers are not reached from this machine; published ports are",
+    "without root, no devices can be made: those of images are left out",
+)
 
 
 @handles(commands.DescribeHost)
 async def describe_host(host: Host, command: commands.DescribeHost, descriptors: list[int]) -> commands.HostFacts:
     kernel = cgroups.tree().kernel
-    lacks = [sentence for name, sentence in WITHOUT.items() if name not in available_capabilities()] + _missing_controllers(kernel)
+    lacks = [sentence for name, sentence in WITHOUT.items() if name not in available_capabilities()]
+    lacks += [f"no limits, no pausing, no common PID namespaces: {kernel.none}"] if kernel.none else _missing_controllers(kernel)
+    if linux.in_user_namespace():
+        lacks += WITHOUT_ROOT
+        if not any(name.startswith("tap") for _, name in socket.if_nameindex()):
+            lacks.append("containers reach nothing outside: slirp4netns is not installed, or cannot open /dev/net/tun")
     runtimes = _runtimes(host)
     if not (seccomp := _has_seccomp()):
         lacks.append("this kernel has no seccomp filters: containers may call everything")
@@ -40,6 +52,7 @@ async def describe_host(host: Host, command: commands.DescribeHost, descriptors:
         swap_limit=kernel.swap,
         user_namespaces=False,
         seccomp=seccomp,
+        no_cgroups=kernel.none,
         lacks=tuple(lacks),
     )
 

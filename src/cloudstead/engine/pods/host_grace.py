@@ -67,7 +67,7 @@ def own_procs() -> str:
 
 def begin_grace(pods: Pods) -> None:
     """A container is about to be created. While others are, the kernel is ready."""
-    if pods.making.total() > 1:
+    if pods.making.total() > 1 or not cgroups.tree().roots:
         return
     if KEY not in pods.extra:
         grace = pods.extra[KEY] = Grace() if os.access(SHELL, os.X_OK) else None

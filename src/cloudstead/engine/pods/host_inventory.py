@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from cloudstead.engine.errors import EngineError
 from cloudstead.engine.host.handlers import handles
+from cloudstead.engine.host.processes import boot, process
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import cgroups, commands
 from cloudstead.engine.pods.host_cleanup import clean_up, end, end_family, kill_all, remove, remove_group, remove_outer
 from cloudstead.engine.pods.host_mounts import unmount_all
-from cloudstead.engine.pods.host_records import Files, Record, boot, look, process
+from cloudstead.engine.pods.host_records import Files, Record, look
 from cloudstead.engine.pods.host_sharing import release_pids
 from cloudstead.engine.pods.host_state import Pods, is_live, note_oom, pods_of
 

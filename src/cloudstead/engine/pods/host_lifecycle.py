@@ -8,15 +8,16 @@ import time
 
 from msgspec.structs import replace
 
-from cloudstead.engine.errors import Conflict
+from cloudstead.engine.errors import Conflict, Unsupported
 from cloudstead.engine.host.handlers import With, handles
+from cloudstead.engine.host.processes import boot
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import cgroups, commands, limits
 from cloudstead.engine.pods.host_bundle import write_bundle
 from cloudstead.engine.pods.host_cleanup import clean_up, end, remove, remove_outer, undo
 from cloudstead.engine.pods.host_grace import begin_grace
 from cloudstead.engine.pods.host_mounts import Sources
-from cloudstead.engine.pods.host_records import Files, Record, boot, look
+from cloudstead.engine.pods.host_records import Files, Record, look
 from cloudstead.engine.pods.host_rootfs import keep_inside
 from cloudstead.engine.pods.host_sharing import pod_pids, release_pids
 from cloudstead.engine.pods.host_start import connect_attach, let_go, run_monitor, runtime_path
@@ -30,6 +31,8 @@ async def create_container(host: Host, command: commands.CreateContainer, descri
     kernel = cgroups.tree().kernel
     limits.check(command.spec.resources, kernel)
     limits.check(command.pod_resources, kernel)
+    if kernel.none and (command.share_pids or command.spec.pid_mode not in ("", "private")):
+        raise Unsupported(f"processes of several containers cannot be told apart in a common PID namespace: {kernel.none}")
     async with pods.alone(command.spec.id):
         record = files.read()
         if record is not None:

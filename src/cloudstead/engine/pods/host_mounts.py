@@ -227,7 +227,7 @@ def _copy_attributes(source: str, target: str, found: os.stat_result) -> None:
     if not stat.S_ISLNK(found.st_mode):
         os.chmod(target, stat.S_IMODE(found.st_mode))
     for name in os.listxattr(source, follow_symlinks=False):
-        if not name.startswith("trusted.overlay."):
+        if not name.startswith(linux.OVERLAY):
             with contextlib.suppress(OSError):  # a file system without them
                 os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns), follow_symlinks=False)

@@ -9,7 +9,7 @@ from cloudstead.engine.errors import InvalidArgument, Unsupported
 from cloudstead.engine.host.handlers import handles
 from cloudstead.engine.host.programs import find
 from cloudstead.engine.host.server import Host
-from cloudstead.engine.pods import cgroup_stats, cgroups, commands
+from cloudstead.engine.pods import cgroup_stats, cgroups, commands, host_family
 from cloudstead.engine.pods.host_state import pods_of
 from cloudstead.engine.pods.states import Processes, Stats
 
@@ -19,7 +19,9 @@ DEFAULT_ARGUMENTS = "-ef"
 @handles(commands.ReadStats)
 async def read_stats(host: Host, command: commands.ReadStats, descriptors: list[int]) -> Stats:
     _, record = pods_of(host).require_running(command.id)
-    return cgroup_stats.read(cgroups.tree(), record.cgroup, record.init.pid)
+    tree = cgroups.tree()
+    fields = None if tree.roots else host_family.usage(host_family.processes(record))
+    return cgroup_stats.read(tree, record.cgroup, record.init.pid, fields)
 
 
 @handles(commands.ListProcesses)
@@ -33,7 +35,7 @@ async def list_processes(host: Host, command: commands.ListProcesses, descriptor
     for name in re.findall(r"([^\s,]*)=\s*PID\b", text):
         if name != "pid":
             raise InvalidArgument(f'specifying "{name}=PID" is not allowed: the column PID says which processes are the container\'s')
-    pids = set(cgroups.processes(cgroups.tree(), record.cgroup))
+    pids = set(host_family.processes(record))
     try:
         find("ps")
     except Unsupported:

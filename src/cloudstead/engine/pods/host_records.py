@@ -8,13 +8,12 @@
         hosts, …          files of the pod that are mounted inside
         ctl, winsz, attach, oom, pid, conmon.log    conmon's; a seen `oom` becomes `oom-killed`
 
-A process is named by its number, the time when it began and the boot of the machine, since numbers are given out again.
+Processes are named as in host/processes.py, and are of the boot of the machine that the record names.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
 from pathlib import Path
@@ -23,15 +22,11 @@ from typing import Literal
 import msgspec
 
 from cloudstead.engine.host.layout import Layout
+from cloudstead.engine.host.processes import Process, alive, boot
 from cloudstead.engine.pods.specs import LogSpec
 
 ROOM = 1024  # bytes of a usual record, with some to spare
 LOST = 255  # the exit code of a container whose end nobody saw, as in Docker
-
-
-class Process(msgspec.Struct, frozen=True):
-    pid: int = 0
-    began: int = 0  # clock ticks since the boot
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,43 +147,3 @@ def _time_of(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-# ---------------------------------------------------------------------------------------------------------------- processes
-
-
-@functools.cache
-def boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def process(pid: int) -> Process:
-    """A running process; `Process()` when there is none of that number."""
-    began = _began(pid)
-    return Process(pid, began) if began else Process()
-
-
-def alive(named: Process) -> bool:
-    """It runs, and is no zombie."""
-    return named.pid > 0 and _began(named.pid) == named.began
-
-
-def _began(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def open_pidfd(named: Process) -> int | None:
-    """A descriptor of exactly this process; None when it has ended."""
-    try:
-        fd = os.pidfd_open(named.pid)
-    except (ProcessLookupError, OverflowError):
-        return None
-    if alive(named):
-        return fd
-    os.close(fd)
-    return None

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from cloudstead.engine.errors import Conflict, Failed
 from cloudstead.engine.host.handlers import With, handles
+from cloudstead.engine.host.processes import Process, open_pidfd
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods import cgroups, commands, limits
 from cloudstead.engine.pods.host_bundle import write_file
 from cloudstead.engine.pods.host_cleanup import remove_outer
-from cloudstead.engine.pods.host_records import Process, Record, look, open_pidfd
+from cloudstead.engine.pods.host_records import Record, look
 from cloudstead.engine.pods.host_sharing import release_pids
 from cloudstead.engine.pods.host_start import connect_attach
 from cloudstead.engine.pods.host_state import files_of, is_live, pods_of

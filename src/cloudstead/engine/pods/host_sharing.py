@@ -12,11 +12,12 @@ import time
 
 import msgspec
 
+from cloudstead.engine.host.processes import boot
 from cloudstead.engine.pods import cgroups, seccomp
 from cloudstead.engine.pods.host_bundle import available_capabilities, find_init, lowest_oom_score, namespace_of
 from cloudstead.engine.pods.host_cleanup import remove, undo
 from cloudstead.engine.pods.host_mounts import Sources
-from cloudstead.engine.pods.host_records import Files, Record, boot, look
+from cloudstead.engine.pods.host_records import Files, Record, look
 from cloudstead.engine.pods.host_start import let_go, run_monitor, runtime_path
 from cloudstead.engine.pods.host_state import Pods
 from cloudstead.engine.pods.oci_spec import Surroundings, runtime_config

@@ -14,10 +14,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from cloudstead.engine.errors import Conflict, Failed, InvalidArgument
+from cloudstead.engine.host.processes import open_pidfd, process
 from cloudstead.engine.host.programs import find, run_program
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.pods.host_monitor import created, spawn
-from cloudstead.engine.pods.host_records import Files, Record, open_pidfd, process, waiting
+from cloudstead.engine.pods.host_records import Files, Record, waiting
 from cloudstead.engine.pods.specs import ContainerSpec
 
 RELEASE_WITHIN = 10.0  # seconds from opening the FIFO to the first instruction

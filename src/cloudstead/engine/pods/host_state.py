@@ -7,18 +7,20 @@ import contextlib
 import logging
 import os
 import resource
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from cloudstead.engine import linux
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
+from cloudstead.engine.host.processes import open_pidfd
 from cloudstead.engine.host.reaper import Reaper
 from cloudstead.engine.host.server import Host
 from cloudstead.engine.host.waiting import until_readable
 from cloudstead.engine.pods import cgroups
 from cloudstead.engine.pods.commands import ContainerExited
-from cloudstead.engine.pods.host_records import Files, Found, Record, look, open_pidfd
+from cloudstead.engine.pods.host_records import Files, Found, Record, look
 
 log = logging.getLogger("cloudstead.engine.host.pods")
 
@@ -143,6 +145,8 @@ class Pods:
         init = open_pidfd(watched.record.init)
         if init is not None:
             cgroups.kill(cgroups.tree(), watched.record.cgroup)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(init, signal.SIGKILL)  # and with it its PID namespace, where there is no cgroup
             try:
                 await until_readable(init, 10.0)
             finally:

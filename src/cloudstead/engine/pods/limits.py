@@ -29,6 +29,7 @@ class Kernel(NamedTuple):
     io_weight: bool = True
     cpus: int = 0  # 0: not known
     cpuset: frozenset[int] = frozenset()  # processors that there are; empty: not known
+    none: str = ""  # why there are no control groups at all; empty: there are
 
 
 class Write(NamedTuple):
@@ -48,6 +49,13 @@ def check(wanted: Resources, kernel: Kernel, *, update: bool = False) -> None:
     Raises:
         InvalidArgument, Unsupported
     """
+    try:
+        _check(wanted, kernel, update)
+    except Unsupported as error:
+        raise Unsupported(f"{error.message} ({kernel.none})" if kernel.none else error.message) from None
+
+
+def _check(wanted: Resources, kernel: Kernel, update: bool) -> None:
     _check_memory(wanted, kernel, update)
     _check_cpu(wanted, kernel)
     if wanted.pids_limit and "pids" not in kernel.controllers:

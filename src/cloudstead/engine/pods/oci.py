@@ -327,7 +327,7 @@ class OciDriver(ContainerFiles):
 
 def _kernel(facts: commands.HostFacts) -> limits.Kernel:
     cpus = os.sched_getaffinity(0)
-    return limits.Kernel(facts.cgroup_version, frozenset(facts.controllers), facts.swap_limit, cpus=len(cpus))
+    return limits.Kernel(facts.cgroup_version, frozenset(facts.controllers), facts.swap_limit, cpus=len(cpus), none=facts.no_cgroups)
 
 
 def _volumes_of(spec: ContainerSpec) -> list[str]:

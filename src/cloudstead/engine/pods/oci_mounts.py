@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from cloudstead.engine.errors import InvalidArgument
@@ -26,7 +27,15 @@ NEVER_READ_ONLY = ("/proc", "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev")
 
 
 def mounts(
-    spec: ContainerSpec, wanted: Sequence[tuple[Mount, str]], files: Mapping[str, str], *, shm: str, recursively: bool
+    spec: ContainerSpec,
+    wanted: Sequence[tuple[Mount, str]],
+    files: Mapping[str, str],
+    *,
+    shm: str,
+    recursively: bool,
+    locked: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    bound_proc: bool = False,
+    cgroups: bool = True,
 ) -> list[dict[str, Any]]:
     """In the order in which they are to be made: an outer one before what lies in it.
 
@@ -35,6 +44,9 @@ def mounts(
         files: of the pod's, by their path inside.
         shm: a /dev/shm of somebody else's; empty: a new one.
         recursively: read-only may mean mounts below too.
+        locked: options that mounts of the host's must keep, by path.
+        bound_proc: /proc is the host's own, since it shows processes of a namespace that cannot be mounted here.
+        cgroups: there are any.
 
     Raises:
         InvalidArgument
@@ -43,14 +55,14 @@ def mounts(
     for target in targets:
         if targets.count(target) > 1:
             raise InvalidArgument(f"Duplicate mount point: {target}")
-    own = [mount for mount in _defaults(spec, shm) if not _replaced(mount["destination"], targets)]
+    own = [mount for mount in _defaults(spec, shm, bound_proc, cgroups) if not _replaced(mount["destination"], targets)]
     if spec.read_only:
         for mount in own:
             if mount["destination"] not in NEVER_READ_ONLY and "ro" not in mount["options"]:
                 mount["options"].append("ro")
     own += [_bind(source, target, ["rbind", "rprivate"]) for target, source in files.items() if target not in targets]
     asked = sorted(wanted, key=lambda entry: target_of(entry[0]).count("/"))
-    return own + [_wanted(mount, source, recursively) for mount, source in asked]
+    return own + [_wanted(mount, source, recursively, locked.get(source, ())) for mount, source in asked]
 
 
 def target_of(mount: Mount) -> str:
@@ -75,15 +87,15 @@ def _replaced(destination: str, targets: Sequence[str]) -> bool:
     return destination in targets or ("/dev" in targets and destination.startswith("/dev/"))
 
 
-def _defaults(spec: ContainerSpec, shm: str) -> list[dict[str, Any]]:
+def _defaults(spec: ContainerSpec, shm: str, bound_proc: bool, cgroups: bool) -> list[dict[str, Any]]:
     """moby, daemon/pkg/oci/defaults.go."""
     writable = [] if spec.privileged else ["ro"]
     found = [
-        _mount("/proc", "proc", "proc", ["nosuid", "noexec", "nodev"]),
+        _bind("/proc", "/proc", ["rbind", "rprivate"]) if bound_proc else _mount("/proc", "proc", "proc", ["nosuid", "noexec", "nodev"]),
         _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
         _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         _mount("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", *writable]),
-        _mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", *writable]),
+        *([_mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", *writable])] if cgroups else []),
         _mount("/dev/mqueue", "mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
     ]
     if shm:
@@ -95,7 +107,7 @@ def _defaults(spec: ContainerSpec, shm: str) -> list[dict[str, Any]]:
     return found
 
 
-def _wanted(mount: Mount, source: str, recursively: bool) -> dict[str, Any]:
+def _wanted(mount: Mount, source: str, recursively: bool, locked: tuple[str, ...]) -> dict[str, Any]:
     target = target_of(mount)
     if mount.type == "tmpfs":
         return _mount(target, "tmpfs", "tmpfs", tmpfs_options(mount))
@@ -103,7 +115,7 @@ def _wanted(mount: Mount, source: str, recursively: bool) -> dict[str, Any]:
         raise InvalidArgument(f"invalid propagation: {mount.propagation}")
     options = ["rbind" if mount.recursive else "bind", mount.propagation or "rprivate"]
     if mount.read_only:
-        options.append("rro" if recursively and mount.recursive else "ro")
+        options += ["rro"] if recursively and mount.recursive else ["ro", *locked]
     return _bind(source, target, options)
 
 

@@ -40,6 +40,8 @@ IPC_SYSCTLS = frozenset(f"kernel.{name}" for name in ("msgmax", "msgmnb", "msgmn
 NETWORK_SYSCTLS = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_unprivileged_port_start": "0"}
 """Docker's: ping and ports below 1024 without rights. They belong to the network namespace, and hurt nobody outside it."""
 
+LARGEST_GID = 2**31 - 1
+
 ULIMITS = frozenset(
     (
         "as",
@@ -110,6 +112,9 @@ class Surroundings:
     lowest_oom_score: int = -1000  # that the host may give
     masked_further: tuple[str, ...] = ()  # paths of this machine's
     read_only_recursively: bool = True  # the runtime and the kernel can
+    user_namespace: bool = False  # the host is root in one only
+    locked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # options that mounts of the host's must keep there, by path
+    largest_gid: int = 2**32 - 2  # that there is
 
 
 def runtime_config(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def runtime_config(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
     """
     granted = capabilities.of_container(spec.cap_add, spec.cap_drop, privileged=spec.privileged, available=around.available)
     linux: dict[str, Any] = {
-        "cgroupsPath": around.cgroup,
+        **({} if around.kernel.none else {"cgroupsPath": around.cgroup}),  # without one, runc goes on where it may make none
         "namespaces": _namespaces(spec, around),
         "resources": {"devices": _device_rules(spec, around), **oci_resources(spec.resources, around.kernel)},
         "devices": [_device(device) for device in around.devices],
@@ -136,7 +141,16 @@ def runtime_config(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
         "ociVersion": "1.0.2",
         "process": _process(spec, around, granted),
         "root": {"path": around.rootfs, "readonly": spec.read_only},
-        "mounts": oci_mounts.mounts(spec, around.mounts, around.files, shm=around.shm, recursively=around.read_only_recursively),
+        "mounts": oci_mounts.mounts(
+            spec,
+            around.mounts,
+            around.files,
+            shm=around.shm,
+            recursively=around.read_only_recursively,
+            locked=around.locked,
+            bound_proc=around.user_namespace and around.pids is None,
+            cgroups=not around.kernel.none,
+        ),
         "linux": linux,
     }
     for mount in config["mounts"]:
@@ -146,6 +160,8 @@ def runtime_config(spec: ContainerSpec, around: Surroundings) -> dict[str, Any]:
     if spec.uts_mode != "host":
         config["hostname"] = _hostname(around.hostname)
         if around.domainname:
+            if around.user_namespace:
+                raise Unsupported("a domain name cannot be given where Cloudstead runs without root")
             linux["sysctl"] = {"kernel.domainname": around.domainname, **linux["sysctl"]}
     return config
 
@@ -262,7 +278,7 @@ def _namespaces(spec: ContainerSpec, around: Surroundings) -> list[dict[str, str
         found.append({"type": "uts"})
     if spec.cgroupns_mode not in ("", "private", "host"):
         raise InvalidArgument(f"invalid cgroup namespace mode: {spec.cgroupns_mode}")
-    if (spec.cgroupns_mode or ("private" if around.kernel.version == 2 else "host")) == "private":
+    if (spec.cgroupns_mode or ("private" if around.kernel.version == 2 else "host")) == "private" and not around.kernel.none:
         found.append({"type": "cgroup"})
     return found
 
@@ -310,7 +326,9 @@ def _sysctls(spec: ContainerSpec, around: Surroundings) -> dict[str, str]:
                 raise InvalidArgument(f"sysctl '{name}' not allowed in host uts namespace")
         else:
             raise InvalidArgument(f"sysctl '{name}' is not in a separate kernel namespace")
-    own = NETWORK_SYSCTLS if around.network is not None else {}
+    own = dict(NETWORK_SYSCTLS) if around.network is not None else {}
+    if own and around.largest_gid < LARGEST_GID:
+        own["net.ipv4.ping_group_range"] = f"0 {around.largest_gid}"
     return {**own, **around.sysctls}
 
 

@@ -117,7 +117,7 @@ def set_attributes(folder: Path, later: Later) -> None:
             with contextlib.suppress(OSError):  # replaced meanwhile by something that cannot have it
                 fd = linux.plain_path(root, path or b".")
                 try:
-                    if not name.startswith("trusted.overlay.") or stat.S_ISDIR(os.fstat(fd).st_mode):
+                    if not name.startswith(linux.OVERLAY) or stat.S_ISDIR(os.fstat(fd).st_mode):
                         os.setxattr(f"/proc/self/fd/{fd}", name, value)
                 finally:
                     os.close(fd)

@@ -193,7 +193,11 @@ def overlay_options(lower: list[str]) -> list[str]:
 @functools.cache
 def _switches() -> tuple[str, ...]:
     wanted = {"index": "index=off", "redirect_dir": "redirect_dir=off", "metacopy": "metacopy=off", "xino_auto": "xino=auto"}
-    return tuple(option for name, option in wanted.items() if os.path.exists(f"/sys/module/overlay/parameters/{name}"))
+    own: tuple[str, ...] = ()
+    if linux.in_user_namespace():
+        wanted["redirect_dir"] = "redirect_dir=nofollow"  # the same, and the only one that userxattr goes with
+        own = ("userxattr",)
+    return (*own, *(option for name, option in wanted.items() if os.path.exists(f"/sys/module/overlay/parameters/{name}")))
 
 
 def _explain(error: OSError) -> Exception:

@@ -194,7 +194,7 @@ def explained(error: OSError, path: bytes) -> Exception:
 def copy_xattrs(source: int, target: int) -> None:
     """Those that a confined child may set."""
     for name in os.listxattr(source):
-        if not name.startswith("trusted."):
+        if not name.startswith(("trusted.", linux.OVERLAY)):
             with contextlib.suppress(OSError):
                 os.setxattr(target, name, os.getxattr(source, name))
 

@@ -180,6 +180,8 @@ class Unpacker:
         kind = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}[entry.kind]
         device = 0 if entry.kind == FIFO else os.makedev(entry.major, entry.minor)
         mode = kind | entry.mode & 0o777
+        if entry.kind != FIFO and linux.in_user_namespace():
+            return  # nobody makes devices there; Docker without root leaves them out too, and a container has a /dev of its own
         try:
             os.mknod(leaf, mode, device, dir_fd=folder)
         except FileExistsError:
@@ -271,7 +273,7 @@ class Unpacker:
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=folder, follow_symlinks=False)
 
     def _make_opaque(self, path: bytes) -> None:
-        self._later[path, "trusted.overlay.opaque"] = b"y"
+        self._later[path, linux.OVERLAY + "opaque"] = b"y"
 
     # everything
 
@@ -289,10 +291,12 @@ class Unpacker:
     def _set_xattrs(self, what: int | bytes, path: bytes, xattrs: dict[bytes, bytes]) -> None:
         for raw, value in xattrs.items():
             name = os.fsdecode(raw)
+            if name.startswith(linux.OVERLAY):
+                continue  # never the image's to set
             if name.startswith("trusted."):
                 if not name.startswith("trusted.overlay.") and self._rules.layer:
                     self._later[path, name] = value
-                continue  # those of overlayfs are never the image's to set
+                continue
             try:
                 os.setxattr(what, name, value, follow_symlinks=isinstance(what, int))
             except ValueError:

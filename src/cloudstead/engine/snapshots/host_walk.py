@@ -1,7 +1,7 @@
 """What a writable holds: as a layer's tar, as a list of changes, in bytes.
 
 An upper folder of overlayfs has new and changed files as they are, a character device 0:0 for what was removed, and the attribute
-trusted.overlay.opaque on folders that hide what lay there. Runs in a confined child; files are opened by their last component, never through a link.
+trusted.overlay.opaque (without root user.overlay.opaque) on folders that hide what lay there. Runs in a confined child; files are opened by their last component, never through a link.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from cloudstead.engine.tar.reader import BLOCK_DEVICE, CHARACTER, FIFO, FILE, FO
 from cloudstead.engine.tar.writer import TarWriter
 
 DEEPEST = 900  # folders that are open at once
-OVERLAY = "trusted.overlay."
 KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: FOLDER,
@@ -129,7 +128,7 @@ def xattrs_of(fd: int) -> dict[bytes, bytes] | None:
     names = os.listxattr(fd)
     if not names:
         return None
-    return {os.fsencode(name): os.getxattr(fd, name) for name in names if not name.startswith(OVERLAY)} or None
+    return {os.fsencode(name): os.getxattr(fd, name) for name in names if not name.startswith(linux.OVERLAY)} or None
 
 
 def _xattrs_of_folder(found: Found) -> dict[bytes, bytes] | None:
@@ -148,7 +147,7 @@ def is_opaque(found: Found) -> bool:
     except OSError:
         return False
     try:
-        return os.getxattr(fd, OVERLAY + "opaque") == b"y"
+        return os.getxattr(fd, linux.OVERLAY + "opaque") == b"y"
     except OSError:
         return False
     finally:

@@ -1,6 +1,7 @@
-"""Ports of the host that are published: held by sockets of this process, so that nobody else takes them and everybody sees that they are taken.
+"""Ports of the machine that are published: held by sockets of this process, so that nobody else takes them and everybody sees that they are taken.
 
-The sockets of IPv4 never see a packet: nftables sends it on before. Those of IPv6 are handed to the daemon, which relays (there is no IPv6 inside).
+In the engine host the sockets of IPv4 never see a packet: nftables sends it on before. Those of IPv6 are handed to the daemon, which relays (there is no IPv6
+inside). Without root the daemon itself holds all of them, and relays all: the host has a network of its own, in which nobody else looks for ports.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class Reservations:
             if sock.family == socket.AF_INET6:
                 return sock.fileno()
         return None
+
+    def duplicates(self, port: PortSetup) -> list[socket.socket]:
+        """Further descriptors of the sockets that hold a port."""
+        return [sock.dup() for sock in self._held.get(key_of(port), ())]
 
     def close(self) -> None:
         self.keep_only(set())
@@ -129,4 +134,7 @@ def _refusal(error: OSError, port: PortSetup) -> Exception:
         return _taken(port.host_ip, port.host_port)
     if isinstance(error, socket.gaierror):
         return InvalidArgument(f"invalid host address {port.host_ip!r}")
-    return Failed(f"listen {port.protocol} {port.host_ip or '0.0.0.0'}:{port.host_port}: bind: {error.strerror}")
+    reason = error.strerror
+    if error.errno == errno.EACCES and port.host_port < 1024:
+        reason = f"{reason}: without root, ports below 1024 need `sysctl -w net.ipv4.ip_unprivileged_port_start={port.host_port}`"
+    return Failed(f"listen {port.protocol} {port.host_ip or '0.0.0.0'}:{port.host_port}: bind: {reason}")
