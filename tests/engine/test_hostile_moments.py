@@ -6,6 +6,8 @@ import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from host_support import Stage
@@ -74,3 +76,22 @@ def test_who_looks_at_a_container_does_not_hinder_its_removal(stage: Stage) -> N
     stage.run(test(ids))
     for id in ids:
         assert not (stage.layout.containers / id / "upper").exists()
+
+
+def test_what_a_call_reads_stays_mounted_until_it_has_ended(tmp_path: Path) -> None:
+    """A container is cleaned up when it ends, and an export may just have found its root mounted: it must not be left with an empty folder."""
+    from cloudstead.engine import linux
+    from cloudstead.engine.host.layout import Layout
+    from cloudstead.engine.snapshots.host_mounts import shelf_of, unmount_writable
+
+    host: Any = SimpleNamespace(layout=Layout(tmp_path), parts={}, options={})
+    folder = tmp_path / "engine" / "containers" / "abc"
+    (folder / "rootfs").mkdir(parents=True)
+    linux.mount("none", str(folder / "rootfs"), "tmpfs", 0, "size=64k")
+    try:
+        shelf_of(host).borrowers["abc"] = 1
+        unmount_writable(host, "abc")
+        assert os.path.ismount(folder / "rootfs")
+        assert (folder / "borrowed").exists()  # the last who reads it takes it away
+    finally:
+        linux.unmount(str(folder / "rootfs"), linux.MNT_DETACH)

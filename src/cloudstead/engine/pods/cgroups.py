@@ -221,10 +221,11 @@ def processes(cgroups: Tree, group: str) -> list[int]:
 
 def kill(cgroups: Tree, group: str) -> bool:
     """SIGKILL for every process of a group. True when there were none. They end a little later."""
+    found = processes(cgroups, group)
     if cgroups.kernel.version == 2:
         with contextlib.suppress(OSError):
             _write_file(f"{cgroups.unified}{group}/cgroup.kill", "1")  # Linux 5.14
-    found = processes(cgroups, group)
+            return not found
     for pid in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -171,7 +171,7 @@ async def keep(host: Host, command: commands.KeepWritable, descriptors: list[int
     stack = shelf.stack(command.key)
     if stack.layers[-1:] != ((command.parent,) if command.parent else ()):
         raise InvalidArgument(f"the root file system {command.key} does not lie over {command.parent or 'nothing'}")
-    unmount_writable(host, command.key)
+    unmount_writable(host, command.key, now=True)
     new, rest = shelf.temporary("new"), shelf.temporary("gone")
     with shelf.pinned(command.parent):
         try:

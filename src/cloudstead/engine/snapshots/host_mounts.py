@@ -60,8 +60,15 @@ def mount_writable(host: Host, key: str, layers: tuple[str, ...], size: int = 0,
     return target
 
 
-def unmount_writable(host: Host, key: str) -> None:
-    """What was written stays. Without effect when it is not mounted."""
+def unmount_writable(host: Host, key: str, *, now: bool = False) -> None:
+    """What was written stays. Without effect when it is not mounted.
+
+    While a call reads it, it stays mounted until that has ended, unless it is to be deleted (`now`): an export that begins when a container ends
+    would find an empty folder.
+    """
+    if not now and shelf_of(host).borrowers.get(key):
+        (host.layout.containers / key / "borrowed").touch()
+        return
     unmount(host, host.layout.containers / key / "rootfs")
 
 

@@ -50,7 +50,7 @@ def _unmount_borrowed(host: Host, shelf: Shelf, key: str) -> str:
     mark = shelf.writable(key) / "borrowed"
     if key in shelf.borrowers or not mark.exists():
         return ""
-    unmount_writable(host, key)
+    unmount_writable(host, key, now=True)
     mark.unlink()
     return f"unmounted the root file system {key}, which was mounted for a call that did not end"
 
@@ -61,6 +61,6 @@ async def _remove_half_made(host: Host, shelf: Shelf, key: str) -> str:
     parts = [folder / name for name in ("upper", "work", "rootfs") if (folder / name).is_dir()]
     if not parts or (folder / "stack").exists():
         return ""
-    unmount_writable(host, key)
+    unmount_writable(host, key, now=True)
     await discard(host, shelf, *parts)
     return f"removed parts of the root file system {key}, which was made or removed by half"

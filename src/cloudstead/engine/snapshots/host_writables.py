@@ -38,7 +38,7 @@ async def unmount(host: Host, command: commands.UnmountWritable, descriptors: li
 
 @handles(commands.RemoveWritable)
 async def remove(host: Host, command: commands.RemoveWritable, descriptors: list[int]) -> None:
-    unmount_writable(host, command.key)
+    unmount_writable(host, command.key, now=True)
     shelf = shelf_of(host)
     folder = shelf.writable(command.key)
     await discard(host, shelf, *(folder / name for name in ("stack", "upper", "work", "rootfs", "borrowed")))
