@@ -87,6 +87,7 @@ def test_what_a_call_reads_stays_mounted_until_it_has_ended(tmp_path: Path) -> N
     host: Any = SimpleNamespace(layout=Layout(tmp_path), parts={}, options={})
     folder = tmp_path / "engine" / "containers" / "abc"
     (folder / "rootfs").mkdir(parents=True)
+    (tmp_path / "engine" / "snapshots").mkdir()
     linux.mount("none", str(folder / "rootfs"), "tmpfs", 0, "size=64k")
     try:
         shelf_of(host).borrowers["abc"] = 1
