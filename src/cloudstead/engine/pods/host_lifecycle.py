@@ -20,7 +20,7 @@ from cloudstead.engine.pods.host_mounts import Sources
 from cloudstead.engine.pods.host_records import Files, Record, look
 from cloudstead.engine.pods.host_rootfs import keep_inside
 from cloudstead.engine.pods.host_sharing import pod_pids, release_pids
-from cloudstead.engine.pods.host_start import connect_attach, let_go, run_monitor, runtime_path
+from cloudstead.engine.pods.host_start import attached, let_go, run_monitor, runtime_path
 from cloudstead.engine.pods.host_state import Pods, files_of, is_live, pods_of
 from cloudstead.engine.snapshots.host import mount_writable, unmount_writable
 
@@ -65,7 +65,7 @@ async def _create(pods: Pods, command: commands.CreateContainer, files: Files) -
             record = replace(record, mounts=tuple(sources.mounted))
             record = await run_monitor(host, command.spec, files, record)
             if command.attach:
-                sending.append(connect_attach(files))
+                sending.append(await attached(files, record))
             started = await let_go(files, record) if command.start else 0.0
             pods.watch(record, files)
         except BaseException:

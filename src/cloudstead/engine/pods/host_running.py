@@ -19,7 +19,7 @@ from cloudstead.engine.pods.host_bundle import write_file
 from cloudstead.engine.pods.host_cleanup import remove_outer
 from cloudstead.engine.pods.host_records import Record, look
 from cloudstead.engine.pods.host_sharing import release_pids
-from cloudstead.engine.pods.host_start import connect_attach
+from cloudstead.engine.pods.host_start import attached, executed
 from cloudstead.engine.pods.host_state import files_of, is_live, pods_of
 
 FROZEN_WITHIN = 10.0
@@ -28,7 +28,9 @@ CONNECT_WITHIN = 10.0
 
 @handles(commands.SignalContainer)
 async def signal_container(host: Host, command: commands.SignalContainer, descriptors: list[int]) -> None:
-    _, record = pods_of(host).require_running(command.id)
+    files, record = pods_of(host).require_running(command.id)
+    if files.started.exists():
+        await executed(record)
     if not signal_to(record.init, command.signal):
         raise Conflict(f"container {command.id} is not running")
 
@@ -52,6 +54,7 @@ async def pause_container(host: Host, command: commands.PauseContainer, descript
     pods = pods_of(host)
     async with pods.alone(command.id):
         _, record = pods.require_running(command.id)
+        await executed(record)
         tree = cgroups.tree()
         if cgroups.is_frozen(tree, record.cgroup):
             raise Conflict(f"Container {command.id} is already paused")
@@ -164,11 +167,11 @@ def tell_monitor(fifo: Path, line: str) -> None:
 
 @handles(commands.AttachContainer)
 async def attach_container(host: Host, command: commands.AttachContainer, descriptors: list[int]) -> With[None]:
-    files, _ = pods_of(host).require_running(command.id)
+    files, record = pods_of(host).require_running(command.id)
     deadline = time.monotonic() + CONNECT_WITHIN
     while True:
         try:
-            return With(None, [connect_attach(files)])
+            return With(None, [await attached(files, record)])
         except BlockingIOError:  # conmon takes ten that wait
             if time.monotonic() > deadline:
                 raise Failed(f"the monitor of container {command.id} takes no connections") from None

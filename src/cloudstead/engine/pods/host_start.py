@@ -7,8 +7,10 @@ more. Other runtimes than runc are asked in the proper way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import time
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -22,6 +24,9 @@ from cloudstead.engine.pods.host_records import Files, Record, waiting
 from cloudstead.engine.pods.specs import ContainerSpec
 
 RELEASE_WITHIN = 10.0  # seconds from opening the FIFO to the first instruction
+EXECUTED_WITHIN = 0.5
+TAKEN_WITHIN = 0.2
+RUNC_INIT = "runc:[2:INIT]\n"
 
 
 def runtime_path(host: Host, name: str) -> str:
@@ -62,6 +67,39 @@ def connect_attach(files: Files) -> int:
         raise Conflict(f"container {files.folder.name} cannot be attached to: {os.strerror(error.errno or 0).lower()}") from None
     finally:
         os.close(folder)
+
+
+async def attached(files: Files, record: Record) -> int:
+    """The same, once conmon has taken it (it has a socket more): what is written before that goes to the log alone."""
+    before = _sockets(record.monitor.pid)
+    connection = connect_attach(files)
+    deadline = time.monotonic() + TAKEN_WITHIN
+    while _sockets(record.monitor.pid) <= before and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells of it
+        await asyncio.sleep(0.0005)
+    return connection
+
+
+def _sockets(pid: int) -> int:
+    count = 0
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                count += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+    return count
+
+
+async def executed(record: Record) -> None:
+    """Wait until the runtime's own first process has become the container's: a signal before that would meet the runtime, and end with its status."""
+    deadline = time.monotonic() + EXECUTED_WITHIN
+    while _command(record.init.pid) == RUNC_INIT and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells of it
+        await asyncio.sleep(0.001)
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
 
 
 async def let_go(files: Files, record: Record) -> float:
