@@ -38,7 +38,7 @@ class EngineSettings:
     runtime: str = "runc"  # the OCI runtime of containers that name none
     host_socket: Path | None = None  # a host that root started by itself; None: a child of ours
     registries: tuple[str, ...] = ()  # that are spoken to without TLS
-    options: dict[str, str] = field(default_factory=dict)  # of the host
+    options: dict[str, str] = field(default_factory=dict)  # of the host: docs/engine.md
 
 
 class EngineRoom:
@@ -71,8 +71,12 @@ class EngineRoom:
         from cloudstead.engine.pods.model import PODS
 
         self.store.attach([PODS])
-        if next(iter(self.store.table(PODS).scan()), None) is not None:
+        if next(iter(self.store.table(PODS).scan()), None) is None:
+            return
+        try:
             await self.ready()
+        except EngineError as error:  # the rest of the cloud works without; whoever needs a container tries again
+            log.warning("the engine cannot go on with its containers: %s", error.message)
 
     async def stop(self) -> None:
         """Containers go on."""
@@ -102,10 +106,8 @@ class EngineRoom:
 
     async def docker(self, request: HttpRequest) -> HttpResponse:
         """The handler of the Docker Engine API's socket."""
-        engine = await self.ready()
-        if self._docker is None:
-            await self._open_docker(engine)
-        assert self._docker is not None
+        await self.ready()
+        assert self._docker is not None  # it is opened with the engine
         return await self._docker(request)
 
     async def _open_docker(self, engine: Engine) -> None:
@@ -120,8 +122,12 @@ class EngineRoom:
 
     async def _start(self) -> Engine:
         engine = await open_engine(self.settings, self.store, self.clock)
+        try:
+            await self._open_docker(engine)
+        except BaseException:
+            await close(engine)
+            raise
         self.engine = engine
-        await self._open_docker(engine)
         self._sweeping = asyncio.ensure_future(self._sweep_again(engine))
         return engine
 

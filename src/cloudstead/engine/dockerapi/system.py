@@ -18,7 +18,7 @@ from cloudstead.engine.dockerapi.registry import Containers
 from cloudstead.engine.dockerapi.routing import API_VERSION, MIN_API_VERSION, DockerRequest, route
 from cloudstead.engine.engine import Engine
 from cloudstead.engine.errors import InvalidArgument
-from cloudstead.engine.pods.commands import DescribeHost
+from cloudstead.engine.pods.commands import DescribeHost, HostFacts
 from cloudstead.http.messages import HttpResponse
 from cloudstead.kernel.clock import Clock
 
@@ -72,8 +72,10 @@ async def info(api: DockerApi, request: DockerRequest) -> HttpResponse:
     containers, engine, facts = api.part(Containers), api.engine, os.uname()
     states = [containers.status(row).state for row in containers.all()]
     memory, system = await asyncio.to_thread(_machine)
+    host = await _host(engine)
+    limited = frozenset(host.controllers) if host is not None and not host.no_cgroups else frozenset()
     runtime = engine.host.runtime if engine.host is not None else ""
-    cgroup = "2" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "1"  # noqa: ASYNC240  sysfs
+    cgroup = host.cgroup_version if host is not None else 1
     return json_answer(
         {
             "ID": hashlib.sha256(str(engine.data).encode()).hexdigest()[:32],
@@ -85,16 +87,16 @@ async def info(api: DockerApi, request: DockerRequest) -> HttpResponse:
             "Driver": "overlay2",
             "DriverStatus": [],
             "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": ["json-file", "local", "none"]},
-            "MemoryLimit": True,
-            "SwapLimit": True,
+            "MemoryLimit": "memory" in limited,
+            "SwapLimit": "memory" in limited and host is not None and host.swap_limit,
             "KernelMemory": False,
             "KernelMemoryTCP": False,
-            "CpuCfsPeriod": True,
-            "CpuCfsQuota": True,
-            "CPUShares": True,
-            "CPUSet": True,
-            "PidsLimit": True,
-            "OomKillDisable": cgroup == "1",
+            "CpuCfsPeriod": "cpu" in limited,
+            "CpuCfsQuota": "cpu" in limited,
+            "CPUShares": "cpu" in limited,
+            "CPUSet": "cpuset" in limited,
+            "PidsLimit": "pids" in limited,
+            "OomKillDisable": "memory" in limited and cgroup == 1,
             "IPv4Forwarding": True,
             "BridgeNfIptables": False,
             "BridgeNfIp6tables": False,
@@ -104,7 +106,7 @@ async def info(api: DockerApi, request: DockerRequest) -> HttpResponse:
             "SystemTime": date(engine.clock.time()),
             "LoggingDriver": "json-file",
             "CgroupDriver": "cgroupfs",
-            "CgroupVersion": cgroup,
+            "CgroupVersion": str(cgroup),
             "NEventsListener": api.events.listeners,
             "KernelVersion": facts.release,
             "OperatingSystem": system,
@@ -129,23 +131,30 @@ async def info(api: DockerApi, request: DockerRequest) -> HttpResponse:
             "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "", "RemoteManagers": None},
             "LiveRestoreEnabled": True,
             "Isolation": "",
-            "InitBinary": "",
+            "InitBinary": host.init if host is not None else "",
             "ContainerdCommit": {"ID": "", "Expected": ""},
-            "RuncCommit": {"ID": "", "Expected": ""},
+            "RuncCommit": {"ID": host.runtime_version if host is not None else "", "Expected": ""},
             "InitCommit": {"ID": "", "Expected": ""},
             "SecurityOptions": ["name=seccomp,profile=default", *(["name=rootless"] if engine.host is not None and engine.host.rootless else [])],
-            "Warnings": await _warnings(engine),
+            "Warnings": _warnings(engine, host),
         }
     )  # fmt: skip
 
 
-async def _warnings(engine: Engine) -> list[str] | None:
+async def _host(engine: Engine) -> HostFacts | None:
+    """What it can do; None where there is none."""
+    if engine.host is None or engine.why_not:
+        return None
+    return await engine.host.call(DescribeHost())
+
+
+def _warnings(engine: Engine, host: HostFacts | None) -> list[str] | None:
     """Why nothing runs; without root, what does not hold."""
     if engine.why_not:
         return [engine.why_not]
-    if engine.host is None or not engine.host.rootless:
+    if host is None or engine.host is None or not engine.host.rootless:
         return None
-    return list((await engine.host.call(DescribeHost())).lacks)
+    return list(host.lacks)
 
 
 def _machine() -> tuple[int, str]:
