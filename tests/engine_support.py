@@ -21,7 +21,7 @@ from cloudstead.engine.network.api import PodNetwork
 from cloudstead.engine.pods.api import Driver
 from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, PodSpec
 from cloudstead.engine.pods.states import LogRecord, PodEvent
-from cloudstead.engine.start import EngineSettings, close, open_engine
+from cloudstead.engine.start import EngineSettings, close, open_engine, stock
 from cloudstead.kernel.clock import Clock, SystemClock
 from cloudstead.kernel.store import Store
 
@@ -150,13 +150,16 @@ async def running_engine(data: Path, *, store: Store | None = None, **settings: 
     clock = SystemClock()
     data.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
     mine = store or Store.open(data)
-    engine = await open_engine(EngineSettings(data=data, **settings), mine, clock)
+    kept = EngineSettings(data=data, **settings)
+    goods = stock(kept, mine, clock)
+    engine = await open_engine(kept, goods)
     try:
         yield engine
         if store is None:
             await remove_all(engine)
     finally:
         await close(engine)
+        await goods.images.stop()
         if store is None:
             await mine.close()
 

@@ -26,6 +26,7 @@ from botocore.config import Config
 
 from cloudstead import datadir, runfile
 from cloudstead.daemon import Cloudstead
+from cloudstead.engine.start import EngineRoom, EngineSettings
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.clock import Clock, SystemClock
 from cloudstead.kernel.context import Cloud, Context
@@ -56,10 +57,12 @@ async def local_cloud(data: Path, *, clock: Clock | None = None, in_memory: bool
     store = Store.in_memory(clock=clock) if in_memory else Store.open(data / "state.db", clock)
     bus = Bus(store, clock)
     cloud = Cloud(data=data, store=store, clock=clock, bus=bus, registry=Registry(SERVICES))
+    engine = cloud.parts["engine"] = EngineRoom(EngineSettings(data=data, enabled=False), store, clock)
     try:
         yield cloud
     finally:
         await cloud.close()
+        await engine.stop()
         await bus.close()
         await store.close()
 

@@ -2,6 +2,8 @@
 
 Nothing is started for a cloud that never runs a container: no process, no table, no namespace. Where there are pods of an earlier run the engine
 starts with the daemon, because their ends are to be told and their restart policies kept.
+
+The images are a stage of their own: a registry needs the content store and no container, so it has them without an engine host being started.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ from cloudstead.http.messages import HttpRequest, HttpResponse
 if TYPE_CHECKING:
     from cloudstead.engine.build.builder import Builder
     from cloudstead.engine.dockerapi.api import DockerApi
+    from cloudstead.engine.host.client import HostClient
+    from cloudstead.engine.images.images import LocalImages
+    from cloudstead.engine.registry.catalog import Catalog
+    from cloudstead.engine.snapshots.snapshots import LocalSnapshots
     from cloudstead.kernel.clock import Clock
     from cloudstead.kernel.store import Store
 
@@ -41,6 +47,16 @@ class EngineSettings:
     options: dict[str, str] = field(default_factory=dict)  # of the host: docs/engine.md
 
 
+@dataclass(slots=True)
+class Stock:
+    """The images and registries, and what they need of an engine host that may not have been started."""
+
+    host: HostClient
+    snapshots: LocalSnapshots
+    images: LocalImages
+    registries: Catalog
+
+
 class EngineRoom:
     """The place of an engine that may not have been started yet."""
 
@@ -49,10 +65,26 @@ class EngineRoom:
         self.store = store
         self.clock = clock
         self.engine: Engine | None = None
+        self._failure = ""  # why it could not be started the last time
         self._builder: Builder | None = None
         self._docker: DockerApi | None = None
+        self._stock: Stock | None = None
         self._starting: asyncio.Future[Engine] | None = None
-        self._sweeping: asyncio.Task[None] | None = None
+        self._sweeping: list[asyncio.Task[None]] = []
+
+    def images(self) -> LocalImages:
+        """The images, with the content store; no engine is started for them."""
+        return self._stocked().images
+
+    def registries(self) -> Catalog:
+        """What the registries have. With the images, whoever needs which: nothing is collected while one of them does not know what it needs."""
+        return self._stocked().registries
+
+    def _stocked(self) -> Stock:
+        if self._stock is None:
+            self._stock = stock(self.settings, self.store, self.clock)
+            self._sweep_each_minute(self._stock.registries, self._stock.images)
+        return self._stock
 
     async def ready(self) -> Engine:
         """The engine, started if it is not. Callers at the same time share one start; a failed one is tried again."""
@@ -83,10 +115,9 @@ class EngineRoom:
         if self._starting is not None:
             with contextlib.suppress(Exception):
                 await self._starting
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeping
+        for sweeping in self._sweeping:
+            sweeping.cancel()
+        await asyncio.gather(*self._sweeping, return_exceptions=True)
         if self._docker is not None:
             await self._docker.stop()
         if self._builder is not None:
@@ -94,11 +125,13 @@ class EngineRoom:
         engine, self.engine = self.engine, None
         if engine is not None:
             await close(engine)
+        if self._stock is not None:
+            await self._stock.images.stop()
 
     def describe(self) -> dict[str, str | int]:
         """For the status: whether it has been started, why it runs nothing, how many containers there are."""
         if self.engine is None:
-            return {"state": "not needed yet"}
+            return {"state": self._failure or "not needed yet"}
         if self.engine.why_not:
             return {"state": self.engine.why_not}
         states = [container.state for pod in self.engine.pods.list_pods() for container in pod.containers]
@@ -106,7 +139,13 @@ class EngineRoom:
 
     async def docker(self, request: HttpRequest) -> HttpResponse:
         """The handler of the Docker Engine API's socket."""
-        await self.ready()
+        try:
+            await self.ready()
+        except EngineError as error:
+            from cloudstead.engine.dockerapi.answers import error_answer
+            from cloudstead.engine.dockerapi.errors import status_of
+
+            return error_answer(status_of(error), error.message)
         assert self._docker is not None  # it is opened with the engine
         return await self._docker(request)
 
@@ -121,43 +160,60 @@ class EngineRoom:
         await docker.start()
 
     async def _start(self) -> Engine:
-        engine = await open_engine(self.settings, self.store, self.clock)
+        self._failure = ""
+        try:
+            engine = await open_engine(self.settings, self._stocked())
+        except EngineError as error:
+            self._failure = error.message
+            raise
         try:
             await self._open_docker(engine)
         except BaseException:
             await close(engine)
             raise
         self.engine = engine
-        self._sweeping = asyncio.ensure_future(self._sweep_again(engine))
+        if not engine.why_not:
+            self._sweep_each_minute(engine.pods, engine.networks, engine.volumes, self._builder, engine.snapshots)
         return engine
 
-    async def _sweep_again(self, engine: Engine) -> None:
+    def _sweep_each_minute(self, *parts: Sweeps | None) -> None:
+        self._sweeping.append(asyncio.ensure_future(self._sweep_again(parts)))
+
+    async def _sweep_again(self, parts: tuple[Sweeps | None, ...]) -> None:
         while True:
-            if not engine.why_not:
-                await sweep(engine.pods, engine.networks, engine.volumes, self._builder, engine.snapshots)
-            await sweep(engine.images)
+            await sweep(*parts)
             await self.clock.sleep(SWEEP_SECONDS)
 
 
-async def open_engine(settings: EngineSettings, store: Store, clock: Clock) -> Engine:
-    """All parts, started. Where no host can be, they are there too, and refuse with the reason what needs it."""
+def stock(settings: EngineSettings, store: Store, clock: Clock) -> Stock:
+    """The images and registries, ready to be used."""
     from cloudstead.engine.host.client import HostClient
     from cloudstead.engine.images.images import LocalImages
-    from cloudstead.engine.network.networks import LocalNetworks
-    from cloudstead.engine.pods.oci import OciDriver
+    from cloudstead.engine.registry.catalog import Catalog
     from cloudstead.engine.snapshots.snapshots import LocalSnapshots
-    from cloudstead.engine.volumes.volumes import Volumes
 
     host = HostClient(Layout(settings.data), runtime=settings.runtime, options=settings.options)
-    why_not = await _start_host(host, settings)
     snapshots = LocalSnapshots(host)
     images = LocalImages(settings.data, store, clock, snapshots, insecure_registries=settings.registries)
+    images.prepare()
+    return Stock(host, snapshots, images, Catalog(store, clock, images))
+
+
+async def open_engine(settings: EngineSettings, stock: Stock) -> Engine:
+    """All parts, started. Where no host can be, they are there too, and refuse with the reason what needs it."""
+    from cloudstead.engine.network.networks import LocalNetworks
+    from cloudstead.engine.pods.oci import OciDriver
+    from cloudstead.engine.volumes.volumes import Volumes
+
+    host, images = stock.host, stock.images
+    why_not = await _start_host(host, settings)
+    store, clock = images.store, images.clock
     networks = LocalNetworks(store, clock, host)
     volumes = Volumes(store, clock, host)
-    pods = OciDriver(store, clock, host, networks, volumes, snapshots)
-    engine = Engine(settings.data, store, clock, host, why_not, snapshots, images, networks, volumes, pods)
+    pods = OciDriver(store, clock, host, networks, volumes, stock.snapshots)
+    engine = Engine(settings.data, store, clock, host, why_not, stock.snapshots, images, networks, volumes, pods)
     try:
-        for part in (images, volumes, networks):
+        for part in (volumes, networks):
             await part.start()
         if not why_not:
             await pods.start_driver()
@@ -190,8 +246,8 @@ async def _start_host(host: object, settings: EngineSettings) -> str:
 
 
 async def close(engine: Engine) -> None:
-    """Stop the parts, the host last; containers go on."""
-    for stop in (engine.pods.stop_driver, engine.networks.stop, engine.volumes.stop, engine.images.stop):
+    """Stop the parts but the images, the host last; containers go on."""
+    for stop in (engine.pods.stop_driver, engine.networks.stop, engine.volumes.stop):
         try:
             await stop()
         except Exception:

@@ -1,7 +1,7 @@
 """What is not needed any more goes: mark and sweep, and at once what an image leaves behind that was just deleted.
 
-Needed is what rows name (manifests, indexes, configurations, layers, and the chains that these unpack to), what other rooms' roots name, and what is
-leased or claimed. Marking and removing a blob are one turn of the event loop, and whoever writes a row has leased what it names before he looked
+Needed is what rows name (manifests, indexes, configurations, layers, and the chains that these unpack to), what other rooms' roots name or their holders
+know, and what is leased or claimed. Marking and removing a blob are one turn of the event loop, and whoever writes a row has leased what it names before he looked
 whether it is here; so nothing goes that is about to be named. The sweep spares besides what is younger than `GRACE`: after a restart nobody
 remembers leases. A snapshot has no age; the sweep removes one that it has seen without need for that long.
 """
@@ -50,7 +50,7 @@ async def sweep(room: Room, unneeded_since: dict[str, float], grace: float = GRA
     for start in range(0, len(candidates), AT_ONCE):
         marked = needed(room) if start else marked  # the loop went on meanwhile
         for digest in candidates[start : start + AT_ONCE]:
-            if digest not in marked and room.content.remove(digest) is not None:
+            if digest not in marked and not room.holds(digest) and room.content.remove(digest) is not None:
                 told.append(f"removed blob {digest}, which nothing refers to")
         await asyncio.sleep(0)
     for key in await room.content.drop_old_uploads(time.time() - UPLOADS_KEPT):
@@ -88,7 +88,7 @@ async def release(room: Room, candidates: Iterable[str], chains: Iterable[str] =
     """Remove these of what rows have just let go of; bytes won, and the chains that went, the highest first."""
     marked = needed(room)
     for digest in candidates:
-        if digest not in marked:
+        if digest not in marked and not room.holds(digest):
             room.content.remove(digest)
     won = await room.content.empty_trash()
     gone: list[str] = []

@@ -38,12 +38,18 @@ class LocalImages:
         Args:
             insecure_registries: hosts and networks (CIDR) that may be talked to without TLS, besides this machine.
         """
+        self.store = store
+        self.clock = clock
         self.content = ContentStore(data)
         self._room = Room(self.content, Records(store, clock), snapshots, clock, Transport(clock, insecure_registries))
         self._unneeded_since: dict[str, float] = {}
 
     async def start(self) -> None:
-        self._room.records.store.attach(TABLES)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """All that starting is."""
+        self.store.attach(TABLES)
         self.content.prepare()
 
     async def stop(self) -> None:
@@ -51,6 +57,10 @@ class LocalImages:
 
     def add_roots(self, roots: Callable[[], Iterable[str]]) -> None:
         self._room.roots.append(roots)
+
+    def add_holder(self, holds: Callable[[str], bool]) -> None:
+        """As `add_roots`, for a room with many blobs: it is asked for one digest at a time."""
+        self._room.holders.append(holds)
 
     def subscribe(self, callback: Callable[[ImageEvent], None]) -> Callable[[], None]:
         watchers = self._room.records.watchers
@@ -159,6 +169,11 @@ class LocalImages:
             users.update(set(chains[row.id]))
         shared = {image: sum(sizes[chain] for chain in set(stack) if users[chain] > 1) for image, stack in chains.items()}
         return sum(sizes.values()), shared
+
+    async def release(self, candidates: Iterable[str]) -> int:
+        """Remove those of these blobs that nothing refers to any more; bytes won."""
+        won, _ = await collection.release(self._room, candidates)
+        return won
 
     async def collect(self) -> int:
         won, _ = await collection.sweep(self._room, self._unneeded_since)

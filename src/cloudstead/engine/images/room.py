@@ -24,6 +24,7 @@ DOWNLOADS = 3  # layers at once, of all pulls: Docker's max-concurrent-downloads
 UPLOADS = 5  # its max-concurrent-uploads
 
 Roots = Callable[[], Iterable[str]]
+Holder = Callable[[str], bool]
 
 
 @dataclass(slots=True)
@@ -38,6 +39,11 @@ class Room:
     removing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while blobs and snapshots are taken away
     fetching: KeyedLocks = field(default_factory=KeyedLocks)  # by digest: two pulls need the same layer
     roots: list[Roots] = field(default_factory=list)
+    holders: list[Holder] = field(default_factory=list)
+
+    def holds(self, digest: str) -> bool:
+        """Whether another room's rows speak of a blob, of which there are too many to name."""
+        return any(holds(digest) for holds in self.holders)
 
 
 class Unpacking:

@@ -1,0 +1,257 @@
+"""What every registry has: images, tags and blobs of its repositories, read and changed. The protocol (http/) and the services' own APIs both come here.
+
+    reading     of rows in memory, at once
+    writing     the blobs first and for certain (`ContentStore.settle`), then one transaction; whoever tells a client waits for `store.settled()`
+
+What keeps a blob from the collection of the content store is a row, in whichever repository (`holds`). A blob that was uploaded, and that no image
+speaks of, has its row taken away after a while (`sweep`); one that somebody has just been told of stays until then (`claim`), so a push that is
+under way never loses what it counts on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
+
+from cloudstead.engine.images import digests
+from cloudstead.engine.images.images import LocalImages
+from cloudstead.engine.registry import manifests
+from cloudstead.engine.registry.errors import DigestInvalid, ManifestBlobUnknown, TagImmutable
+from cloudstead.engine.registry.gate import Put, Rules
+from cloudstead.engine.registry.model import BLOBS, IMAGES, TABLES, TAGS, BlobRow, ImageRow, Repository, TagRow
+from cloudstead.kernel.clock import Clock
+from cloudstead.kernel.store import Store, Transaction
+
+log = logging.getLogger("cloudstead.registry")
+
+UNREFERENCED_SECONDS = 3600.0  # how long a blob that no image of its repository speaks of waits for the image that is being pushed
+
+
+class Catalog:
+    """All registries of this cloud. Belongs to the thread of one event loop."""
+
+    def __init__(self, store: Store, clock: Clock, images: LocalImages) -> None:
+        self.store = store
+        self.clock = clock
+        self.images = images
+        self.content = images.content
+        self._claims: dict[tuple[str, str, str], float] = {}  # blob rows that somebody was told of, and when
+        store.attach(TABLES)
+        images.add_holder(self.holds)
+
+    def holds(self, digest: str) -> bool:
+        """Whether a row speaks of this blob."""
+        return (
+            self.store.table(BLOBS).find("by_digest", (digest,)) is not None
+            or self.store.table(IMAGES).find("by_digest", (digest,)) is not None
+        )
+
+    # reading
+
+    def image(self, place: Repository, digest: str) -> ImageRow | None:
+        return self.store.table(IMAGES).get((*place, digest))
+
+    def images_of(self, place: Repository) -> Iterator[ImageRow]:
+        return iter(self.store.table(IMAGES).scan(place))
+
+    def resolve(self, place: Repository, reference: str) -> ImageRow | None:
+        """By digest or tag."""
+        if ":" in reference:
+            return self.image(place, reference)
+        tag = self.store.table(TAGS).get((*place, reference))
+        return None if tag is None else self.image(place, tag.digest)
+
+    def tag(self, place: Repository, tag: str) -> TagRow | None:
+        return self.store.table(TAGS).get((*place, tag))
+
+    def tags_of(self, place: Repository, digest: str = "") -> list[str]:
+        """In their order; of one image, or of all."""
+        if digest:
+            return [row.tag for row in self.store.table(TAGS).scan((*place, digest), index="by_digest")]
+        return [row.tag for row in self.store.table(TAGS).scan(place)]
+
+    def referrers(self, place: Repository, subject: str) -> list[ImageRow]:
+        return list(self.store.table(IMAGES).scan((*place, subject), index="by_subject"))
+
+    def parents(self, place: Repository, digest: str) -> list[ImageRow]:
+        """The indexes of this repository that speak of an image."""
+        return list(self.store.table(IMAGES).scan((*place, digest), index="by_child"))
+
+    def blob(self, place: Repository, digest: str) -> BlobRow | None:
+        """A blob that may be asked for here. Manifests are not among them."""
+        return self.store.table(BLOBS).get((*place, digest))
+
+    def claim(self, row: BlobRow) -> None:
+        """Somebody is told that it is here, and may refer to it next."""
+        self._claims[row.registry, row.repository, row.digest] = self.clock.monotonic()
+
+    def count(self, place: Repository) -> int:
+        return self.store.table(IMAGES).count(place)
+
+    async def manifest(self, image: ImageRow) -> bytes:
+        return await self.content.read(image.digest)
+
+    # writing
+
+    async def link(self, place: Repository, *blobs: tuple[str, int]) -> None:
+        """These blobs (digest, size) of the content store may be asked for here from now on. The caller holds a lease or claim on them."""
+        await self.content.settle()
+        now = self.clock.time()
+        with self.store.transaction() as tx:
+            for digest, size in blobs:
+                self._claims[*place, digest] = self.clock.monotonic()
+                if self.blob(place, digest) is None:
+                    tx.insert(BLOBS, BlobRow(registry=place.registry, repository=place.name, digest=digest, size=size, since=now))
+
+    async def put(self, rules: Rules, data: bytes, media_type: str = "", *, digest: str = "", tag: str = "") -> Put:
+        """Take a manifest in.
+
+        Args:
+            media_type: its Content-Type; empty: what it says itself.
+            digest: what it must have; gives the algorithm too.
+
+        Raises:
+            ManifestInvalid, DigestInvalid, ManifestBlobUnknown, TagImmutable
+        """
+        place = rules.repository
+        parsed = manifests.read(data, media_type)
+        made = digests.of(data, digests.split(digest)[0] if digest else "sha256")
+        if digest and digest != made:
+            raise DigestInvalid(f"the manifest has digest {made}, not {digest}")
+        with self.content.lease(made):
+            await self.content.put(data, made)
+            await self.content.settle()
+            # From here on nothing waits: what was checked is so when the rows are written.
+            row = self.image(place, made)
+            put = self._plan(place, row or self._row(place, made, len(data), parsed), tag, created=row is None)
+            if put.tagged and put.previous and rules.immutable(tag):
+                raise TagImmutable(
+                    f"The image tag '{tag}' already exists in the '{place.name}' repository and cannot be overwritten because the tag is immutable."
+                )
+            if row is None:
+                self._require_content(place, put.image)
+            if put.created or put.tagged:
+                with self.store.transaction() as tx:
+                    self._write(tx, put)
+                    if rules.also is not None:
+                        rules.also(tx, put)
+        return put
+
+    def _row(self, place: Repository, digest: str, size: int, parsed: manifests.Parsed) -> ImageRow:
+        return ImageRow(
+            registry=place.registry,
+            repository=place.name,
+            digest=digest,
+            media_type=parsed.media_type,
+            size=size,
+            artifact_type=parsed.artifact_type,
+            config=parsed.config,
+            layers=parsed.layers,
+            children=parsed.children,
+            subject=parsed.subject,
+            annotations=parsed.annotations,
+            pushed=self.clock.time(),
+        )
+
+    def _plan(self, place: Repository, image: ImageRow, tag: str, *, created: bool) -> Put:
+        standing = self.tag(place, tag) if tag else None
+        previous = standing.digest if standing is not None and standing.digest != image.digest else ""
+        return Put(image, tag, created, bool(tag) and (standing is None or bool(previous)), previous)
+
+    def _require_content(self, place: Repository, image: ImageRow) -> None:
+        """Everything that a new manifest speaks of must be in its repository."""
+        missing = tuple(each.digest for each in image.blobs if self.blob(place, each.digest) is None)
+        if missing:
+            raise ManifestBlobUnknown(f"blob unknown to registry: {', '.join(missing)}", missing)
+        absent = tuple(each.digest for each in image.children if self.image(place, each.digest) is None)
+        if absent:
+            raise ManifestBlobUnknown(f"manifest unknown to registry: {', '.join(absent)}", absent, manifests=True)
+
+    def _write(self, tx: Transaction, put: Put) -> None:
+        image = put.image
+        if put.created:
+            tx.insert(IMAGES, image)
+        if put.tagged:
+            place = image.place
+            standing = self.tag(place, put.tag)
+            if standing is None:
+                row = TagRow(registry=place.registry, repository=place.name, tag=put.tag, digest=image.digest, tagged=self.clock.time())
+                tx.insert(TAGS, row)
+            else:
+                tx.update(TAGS, standing, digest=image.digest, tagged=self.clock.time())
+
+    def untag(self, rules: Rules, tags: Iterable[str]) -> None:
+        """Tags that are not there are passed over."""
+        with self.store.transaction() as tx:
+            for tag in tags:
+                if self.tag(rules.repository, tag) is not None:
+                    tx.delete(TAGS, (*rules.repository, tag))
+
+    async def delete(self, rules: Rules, found: Iterable[ImageRow]) -> int:
+        """Images with their tags, and the blobs that no other image here speaks of; bytes won on the disk.
+
+        Whether an index still speaks of one is for the caller to ask (`parents`).
+        """
+        rows = list(found)
+        place = rules.repository
+        with self.store.transaction() as tx:
+            for row in rows:
+                tx.delete(IMAGES, row.key)
+                for tag in self.tags_of(place, row.digest):
+                    tx.delete(TAGS, (*place, tag))
+            unneeded = {blob.digest for row in rows for blob in row.blobs if self._may_go(place, blob.digest)}
+            for digest in unneeded:
+                tx.delete(BLOBS, (*place, digest))
+            if rules.removed is not None:
+                rules.removed(tx, rows)
+        await self.store.settled()
+        return await self.images.release([*(row.digest for row in rows), *unneeded])
+
+    async def delete_repository(self, place: Repository, rules: Rules) -> int:
+        """All of it; bytes won."""
+        rows = list(self.images_of(place))
+        blobs = list(self.store.table(BLOBS).scan(place))
+        with self.store.transaction() as tx:
+            for row in rows:
+                tx.delete(IMAGES, row.key)
+            for tag in self.tags_of(place):
+                tx.delete(TAGS, (*place, tag))
+            for blob in blobs:
+                tx.delete(BLOBS, (*place, blob.digest))
+            if rules.removed is not None:
+                rules.removed(tx, rows)
+        await self.store.settled()
+        return await self.images.release([*(row.digest for row in rows), *(blob.digest for blob in blobs)])
+
+    def noted(self, image: ImageRow, *, pulled: float) -> None:
+        """Remember when it was last pulled."""
+        with self.store.transaction() as tx:
+            tx.put(IMAGES, replace(image, pulled=pulled))
+
+    def _may_go(self, place: Repository, digest: str) -> bool:
+        """Nothing here speaks of the blob, and nobody was told of it lately."""
+        row = self.blob(place, digest)
+        return row is not None and self._unreferenced(row) and not self._fresh(row)
+
+    def _unreferenced(self, row: BlobRow) -> bool:
+        return self.store.table(IMAGES).find("by_blob", (row.registry, row.repository, row.digest)) is None
+
+    def _fresh(self, row: BlobRow) -> bool:
+        told = self._claims.get((row.registry, row.repository, row.digest))
+        return told is not None and self.clock.monotonic() - told < UNREFERENCED_SECONDS
+
+    # keeping order
+
+    async def sweep(self) -> list[str]:
+        """Blobs that were uploaded and that no image came to speak of are let go; the content store collects them then."""
+        now, since = self.clock.time(), self.clock.monotonic() - UNREFERENCED_SECONDS
+        self._claims = {place: told for place, told in self._claims.items() if told > since}
+        old = [row for row in self.store.table(BLOBS).scan() if now - row.since > UNREFERENCED_SECONDS]
+        gone = [row for row in old if self._unreferenced(row) and not self._fresh(row)]
+        if gone:
+            with self.store.transaction() as tx:
+                for row in gone:
+                    tx.delete(BLOBS, (row.registry, row.repository, row.digest))
+        return [f"let go of blob {row.digest} in {row.repository}, which no image speaks of" for row in gone]

@@ -1,0 +1,11 @@
+"""ECR: private registries. Their content is `engine.registry`'s; here are AWS's names, rules, policies and what runs by itself."""
+
+from cloudstead.kernel.operations import Service
+
+SERVICE = Service(
+    name="ecr",
+    modules=(),
+    tables="model:TABLES",
+    start="controller:start",
+    eager=True,  # images expire, are scanned and replicated also when nobody calls
+)

@@ -1,0 +1,60 @@
+"""What ECR keeps running. This module imports no API, so that it costs little to start with the daemon.
+
+    lifecycle       expires and archives images
+    scanning        scans what was pushed
+    replication     copies what was pushed to other regions and accounts
+
+Each is a part with `start()` and `async stop()`, made here in this order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from cloudstead.kernel.context import Cloud, Context
+
+if TYPE_CHECKING:
+    from cloudstead.engine.registry.catalog import Catalog
+
+
+class Running(Protocol):
+    def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Ecr:
+    """The running part of the service."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self._running: list[Running] = []
+
+    @property
+    def catalog(self) -> Catalog:
+        """The content of all registries. Opened with the first that is asked for."""
+        found: Catalog = self.cloud.parts["engine"].registries()
+        return found
+
+    def start(self) -> None:
+        for each in self._running:
+            each.start()
+
+    async def stop(self) -> None:
+        for each in reversed(self._running):
+            await each.stop()
+
+
+async def start(cloud: Cloud) -> Ecr:
+    ecr = Ecr(cloud)
+    ecr.start()
+    return ecr
+
+
+def part(ctx: Context) -> Ecr:
+    found: Ecr = ctx.cloud.parts["ecr"]
+    return found
+
+
+def catalog(ctx: Context) -> Catalog:
+    return part(ctx).catalog
