@@ -133,7 +133,8 @@ class Scan(Row, frozen=True, kw_only=True):
     requested: float
     completed: float | None = None
     source_updated: float | None = None  # the date of the security data
-    findings: tuple[Finding, ...] = ()
+    counts: dict[str, int] = {}  # findings of each severity
+    findings: bytes = b""  # packed (scanning/findings.py): thousands of images with hundreds each would fill the memory otherwise
 
 
 class Copy(Row, frozen=True, kw_only=True):
@@ -209,7 +210,12 @@ REPOSITORIES = Table(
 REGISTRIES = Table("ecr.registries", Registry, key=lambda row: (row.account, row.region))
 SETTINGS = Table("ecr.settings", AccountSetting, key=lambda row: (row.account, row.region, row.name))
 PREVIEWS = Table("ecr.previews", Preview, key=_in_repository)
-SCANS = Table("ecr.scans", Scan, key=lambda row: (row.account, row.region, row.repository, row.digest))
+SCANS = Table(
+    "ecr.scans",
+    Scan,
+    key=lambda row: (row.account, row.region, row.repository, row.digest),
+    indexes={"under_way": lambda row: (row.account, row.region, row.repository, row.digest) if row.status == "IN_PROGRESS" else None},
+)
 COPIES = Table("ecr.copies", Copy, key=lambda row: (row.account, row.region, row.repository, row.digest, row.to_account, row.to_region))
 PULL_THROUGH_RULES = Table("ecr.pull_through_rules", PullThroughRule, key=lambda row: (row.account, row.region, row.prefix))
 TEMPLATES = Table("ecr.creation_templates", CreationTemplate, key=lambda row: (row.account, row.region, row.prefix))
