@@ -16,6 +16,7 @@ from pathlib import Path
 from cloudstead.cli.coverage import SERVICES as FOLDER
 from cloudstead.cli.coverage import Operation, counts, parse
 from cloudstead.kernel.operations import Registry
+from cloudstead.kernel.service_names import package_of
 from cloudstead.services import SERVICES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,9 +31,9 @@ HEADER = """\
 
 def updated(service: str, registry: Registry) -> list[Operation]:
     """The operations of a service as the code and the person's words have them."""
-    path = FOLDER / service / "coverage.toml"
+    path = FOLDER / package_of(service) / "coverage.toml"
     said = {operation.name: operation for operation in parse(tomllib.loads(path.read_text()))} if path.exists() else {}
-    wire = json.loads((FOLDER / service / "wire.json").read_text())
+    wire = json.loads((FOLDER / package_of(service) / "wire.json").read_text())
     there = registry.operations(service)
     found = []
     for name in sorted({*wire["operations"], *wire.get("absent", ())}):
@@ -54,7 +55,7 @@ def toml(operations: list[Operation]) -> str:
 
 def title(service: str) -> str:
     """AWS's name of a service."""
-    metadata = json.loads((FOLDER / service / "wire.json").read_text())["metadata"]
+    metadata = json.loads((FOLDER / package_of(service) / "wire.json").read_text())["metadata"]
     return str(metadata.get("serviceAbbreviation") or metadata.get("serviceFullName") or service)
 
 
@@ -93,7 +94,7 @@ def page(coverage: dict[str, list[Operation]]) -> str:
 def main() -> int:
     registry = Registry(SERVICES)
     coverage = {service.name: updated(service.name, registry) for service in sorted(SERVICES, key=lambda service: service.name)}
-    wanted = {FOLDER / service / "coverage.toml": toml(operations) for service, operations in coverage.items()}
+    wanted = {FOLDER / package_of(service) / "coverage.toml": toml(operations) for service, operations in coverage.items()}
     wanted[ROOT / "docs" / "coverage.md"] = page(coverage)
     readme = (ROOT / "README.md").read_text()
     before, _, rest = readme.partition(BEGIN)

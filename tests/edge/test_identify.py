@@ -38,6 +38,7 @@ def identify(request: HttpRequest, scope: str = "", region: str = "eu-west-1") -
         ("", HttpRequest.of("GET", "/?Version=2010-05-08&Action=ListUsers"), ("iam", "query", "ListUsers")),
         ("ec2", HttpRequest.of("GET", "/?Version=2016-11-15&Action=DescribeVpcs"), ("ec2", "ec2", "DescribeVpcs")),
         ("monitoring", HttpRequest.of("POST", "/service/GraniteServiceVersion20100801/operation/ListMetrics", [CBOR]), ("cloudwatch", "smithy-rpc-v2-cbor", "ListMetrics")),
+        ("ecr-public", HttpRequest.of("POST", "/", [("X-Amz-Target", "SpencerFrontendService.PutImage"), JSON]), ("ecr-public", "json", "PutImage")),
         ("lambda", HttpRequest.of("GET", "/2015-03-31/functions", [("X-Amz-Target", "x.y")]), ("lambda", "rest-json", "")),
         ("elasticloadbalancing", HttpRequest.of("GET", "/?Version=2012-06-01&Action=x"), ("elb", "query", "x")),
         ("elasticloadbalancing", HttpRequest.of("GET", "/?Version=2015-12-01&Action=x"), ("elbv2", "query", "x")),

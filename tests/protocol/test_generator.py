@@ -54,7 +54,7 @@ def test_a_pattern_that_takes_for_ever_is_left_out(pattern: str) -> None:
         translate(pattern)
 
 
-@pytest.mark.parametrize("service", ["iam", "sts", "logs", "events"])
+@pytest.mark.parametrize("service", ["ecr", "ecr-public", "events", "iam", "logs", "sts"])
 def test_no_pattern_in_use_takes_long_for_a_long_value(service: str) -> None:
     model = ServiceModel.load(service)
     for shape in model.shapes.values():

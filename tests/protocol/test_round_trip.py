@@ -53,7 +53,7 @@ def service_of(name: str) -> Service:
     """A service whose code is generated, or one that is generated now: for its protocol's sake, or because its time will come."""
     if name in GENERATED:
         name_there = tomllib.loads((ROOT / "models" / f"{name}.toml").read_text())["botocore"]
-        return Service(name, ServiceModel.load(name), name_there)
+        return Service(name, ServiceModel.load(name_there), name_there)
     description = plain_model(Loader().load_service_model(name, "service-2"))
     wanted = OTHERS[name]
     description["operations"] = {

@@ -1,6 +1,6 @@
 r"""models/<service>.toml: which operations of a service are generated, and where its model is corrected.
 
-botocore = "logs"                        the service's name in botocore; the file's own name is the package's
+botocore = "logs"                        the service's name in botocore; the file is called as its package: kernel/service_names.py
 operations = "all"                       or a list of names
 validation_code = "InvalidParameterException"
                                          the error that answers a broken constraint, where it is not the protocol's own
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from cloudstead.kernel.service_names import package_of
 
 
 class ShapeOverride(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,6 +45,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def load(path: Path) -> Config:
+    """Raises ValueError: the file is not called as it must be."""
     config = msgspec.convert(tomllib.loads(path.read_text()), Config)
-    config.package = path.stem
+    config.package = package_of(config.botocore)
+    if path.stem != config.package:
+        raise ValueError(f"{path.name} holds {config.botocore}: it is to be called {config.package}.toml")
     return config

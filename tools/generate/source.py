@@ -27,7 +27,7 @@ class Source:
     """Writes one service's module.
 
     Args:
-        service: the package's name.
+        service: its name, botocore's.
         model: the cut model.
         origin: what the docstring says that it was made from.
     """

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import cloudstead
 from cloudstead.cli.terminal import Failure, out, out_json, paint, table
+from cloudstead.kernel.service_names import service_of
 
 Status: TypeAlias = Literal["done", "partial", "absent"]
 SERVICES = Path(cloudstead.__file__).parent / "services"
@@ -33,7 +34,7 @@ class Operation:
 
 def read() -> dict[str, list[Operation]]:
     """Every service that is written here, with all of AWS's operations of it."""
-    return {path.parent.name: parse(tomllib.loads(path.read_text())) for path in sorted(SERVICES.glob("*/coverage.toml"))}
+    return {service_of(path.parent.name): parse(tomllib.loads(path.read_text())) for path in sorted(SERVICES.glob("*/coverage.toml"))}
 
 
 def parse(document: Mapping[str, Any]) -> list[Operation]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
+from cloudstead.kernel.service_names import package_of
 from cloudstead.kernel.shapes import Request, Response
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """One AWS service: what `services/<name>/__init__.py` exports as SERVICE. Building it imports nothing heavy; `Registry.load` does."""
 
-    name: str  # the package's name
+    name: str  # botocore's: "ecr-public", "lambda"; the package is called as `service_names` says
     modules: tuple[str, ...]  # the modules that hold operations, relative to the package
     tables: str = ""  # "model:TABLES": where the tuple of its tables stands
     start: str = (
@@ -65,7 +66,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def package(self) -> str:
-        return f"cloudstead.services.{self.name}"
+        return f"cloudstead.services.{package_of(self.name)}"
 
     def attribute(self, reference: str) -> Any:
         module, _, name = reference.partition(":")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Quota(msgspec.Struct, frozen=True):
     """One quota."""
 
-    service: str  # as in services/<name>
+    service: str  # its name, "ecr-public"
     code: str  # a word of ours, unique within the service: "users"
     name: str  # AWS's name of it
     default: int

@@ -2,7 +2,7 @@
 
 A generated module holds, for one service:
 
-    SERVICE                     its name here, as in `services/<name>`
+    SERVICE                     its name, which is botocore's
     class Tag(Struct)           a structure; a field is snake_case in Python and has the wire's name in JSON
     class CreateUserRequest     one for each operation, also when the model gives it no input
     class CreateUserResponse    one for each operation, also when the model gives it no output
@@ -36,7 +36,7 @@ class Struct(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Request(Struct):
     """The input of one operation."""
 
-    operation: ClassVar[str] = ""  # "iam:CreateUser": the service's name here and AWS's name of the operation
+    operation: ClassVar[str] = ""  # "iam:CreateUser": the service's name and AWS's name of the operation
 
 
 class Response(Struct):

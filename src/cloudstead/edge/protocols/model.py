@@ -23,6 +23,7 @@ from cloudstead.edge.protocols import validation
 from cloudstead.edge.protocols.rest import Routes
 from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel.errors import MalformedRequest, ServiceError
+from cloudstead.kernel.service_names import package_of
 from cloudstead.kernel.shapes import ByteStream, Request, Response, Struct
 
 Shape: TypeAlias = Mapping[str, Any]
@@ -94,12 +95,12 @@ class ServiceModel:
         Raises:
             FileNotFoundError: there is no such service here.
         """
-        return cls(service, msgspec.json.decode((SERVICES / service / "wire.json").read_bytes()))
+        return cls(service, msgspec.json.decode((SERVICES / package_of(service) / "wire.json").read_bytes()))
 
     @property
     def api(self) -> ModuleType:
         if self._api is None:
-            self._api = importlib.import_module(f"cloudstead.services.{self.name}.api")
+            self._api = importlib.import_module(f"cloudstead.services.{package_of(self.name)}.api")
         return self._api
 
     @property

@@ -12,7 +12,7 @@ from msgspec import Meta
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.shapes import Int64, Request, Response, Struct, Timestamp
 
-SERVICE = "ecr_public"
+SERVICE = "ecr-public"
 
 # Constrained scalars
 
@@ -188,7 +188,7 @@ TagList: TypeAlias = Annotated[list[Tag], Meta(max_length=200)]
 # BatchCheckLayerAvailability answers InvalidParameterException, RegistryNotFoundException, RepositoryNotFoundException, ServerException,
 #     UnsupportedCommandException.
 class BatchCheckLayerAvailabilityRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:BatchCheckLayerAvailability"
+    operation: ClassVar[str] = "ecr-public:BatchCheckLayerAvailability"
     registry_id: RegistryIdOrAlias | None = None
     repository_name: RepositoryName
     layer_digests: BatchedOperationLayerDigestList
@@ -201,7 +201,7 @@ class BatchCheckLayerAvailabilityResponse(Response, kw_only=True):
 
 # BatchDeleteImage answers InvalidParameterException, RepositoryNotFoundException, ServerException, UnsupportedCommandException.
 class BatchDeleteImageRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:BatchDeleteImage"
+    operation: ClassVar[str] = "ecr-public:BatchDeleteImage"
     registry_id: RegistryIdOrAlias | None = None
     repository_name: RepositoryName
     image_ids: ImageIdentifierList
@@ -216,7 +216,7 @@ class BatchDeleteImageResponse(Response, kw_only=True, rename="camel"):
 #     LayerPartTooSmallException, RegistryNotFoundException, RepositoryNotFoundException, ServerException, UnsupportedCommandException,
 #     UploadNotFoundException.
 class CompleteLayerUploadRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:CompleteLayerUpload"
+    operation: ClassVar[str] = "ecr-public:CompleteLayerUpload"
     registry_id: RegistryIdOrAlias | None = None
     repository_name: RepositoryName
     upload_id: UploadId
@@ -233,7 +233,7 @@ class CompleteLayerUploadResponse(Response, kw_only=True, rename="camel"):
 # CreateRepository answers InvalidParameterException, InvalidTagParameterException, LimitExceededException,
 #     RepositoryAlreadyExistsException, ServerException, TooManyTagsException, UnsupportedCommandException.
 class CreateRepositoryRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:CreateRepository"
+    operation: ClassVar[str] = "ecr-public:CreateRepository"
     repository_name: RepositoryName
     catalog_data: RepositoryCatalogDataInput | None = None
     tags: TagList | None = None
@@ -247,7 +247,7 @@ class CreateRepositoryResponse(Response, kw_only=True, rename="camel"):
 # DeleteRepository answers InvalidParameterException, RepositoryNotEmptyException, RepositoryNotFoundException, ServerException,
 #     UnsupportedCommandException.
 class DeleteRepositoryRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:DeleteRepository"
+    operation: ClassVar[str] = "ecr-public:DeleteRepository"
     registry_id: RegistryId | None = None
     repository_name: RepositoryName
     force: bool | None = None
@@ -260,7 +260,7 @@ class DeleteRepositoryResponse(Response, kw_only=True):
 # DeleteRepositoryPolicy answers InvalidParameterException, RepositoryNotFoundException, RepositoryPolicyNotFoundException, ServerException,
 #     UnsupportedCommandException.
 class DeleteRepositoryPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:DeleteRepositoryPolicy"
+    operation: ClassVar[str] = "ecr-public:DeleteRepositoryPolicy"
     registry_id: RegistryId | None = None
     repository_name: RepositoryName
 
@@ -273,7 +273,7 @@ class DeleteRepositoryPolicyResponse(Response, kw_only=True, rename="camel"):
 
 # DescribeImageTags answers InvalidParameterException, RepositoryNotFoundException, ServerException, UnsupportedCommandException.
 class DescribeImageTagsRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:DescribeImageTags"
+    operation: ClassVar[str] = "ecr-public:DescribeImageTags"
     registry_id: RegistryId | None = None
     repository_name: RepositoryName
     next_token: str | None = None
@@ -288,7 +288,7 @@ class DescribeImageTagsResponse(Response, kw_only=True, rename="camel"):
 # DescribeImages answers ImageNotFoundException, InvalidParameterException, RepositoryNotFoundException, ServerException,
 #     UnsupportedCommandException.
 class DescribeImagesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:DescribeImages"
+    operation: ClassVar[str] = "ecr-public:DescribeImages"
     registry_id: RegistryId | None = None
     repository_name: RepositoryName
     image_ids: ImageIdentifierList | None = None
@@ -303,7 +303,7 @@ class DescribeImagesResponse(Response, kw_only=True, rename="camel"):
 
 # DescribeRegistries answers InvalidParameterException, ServerException, UnsupportedCommandException.
 class DescribeRegistriesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:DescribeRegistries"
+    operation: ClassVar[str] = "ecr-public:DescribeRegistries"
     next_token: str | None = None
     max_results: MaxResults | None = None
 
@@ -315,7 +315,7 @@ class DescribeRegistriesResponse(Response, kw_only=True, rename="camel"):
 
 # DescribeRepositories answers InvalidParameterException, RepositoryNotFoundException, ServerException, UnsupportedCommandException.
 class DescribeRepositoriesRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:DescribeRepositories"
+    operation: ClassVar[str] = "ecr-public:DescribeRepositories"
     registry_id: RegistryId | None = None
     repository_names: RepositoryNameList | None = None
     next_token: str | None = None
@@ -329,7 +329,7 @@ class DescribeRepositoriesResponse(Response, kw_only=True, rename="camel"):
 
 # GetAuthorizationToken answers InvalidParameterException, ServerException, UnsupportedCommandException.
 class GetAuthorizationTokenRequest(Request):
-    operation: ClassVar[str] = "ecr_public:GetAuthorizationToken"
+    operation: ClassVar[str] = "ecr-public:GetAuthorizationToken"
 
 
 class GetAuthorizationTokenResponse(Response, kw_only=True, rename="camel"):
@@ -338,7 +338,7 @@ class GetAuthorizationTokenResponse(Response, kw_only=True, rename="camel"):
 
 # GetRegistryCatalogData answers ServerException, UnsupportedCommandException.
 class GetRegistryCatalogDataRequest(Request):
-    operation: ClassVar[str] = "ecr_public:GetRegistryCatalogData"
+    operation: ClassVar[str] = "ecr-public:GetRegistryCatalogData"
 
 
 class GetRegistryCatalogDataResponse(Response, kw_only=True, rename="camel"):
@@ -348,7 +348,7 @@ class GetRegistryCatalogDataResponse(Response, kw_only=True, rename="camel"):
 # GetRepositoryCatalogData answers InvalidParameterException, RepositoryCatalogDataNotFoundException, RepositoryNotFoundException,
 #     ServerException, UnsupportedCommandException.
 class GetRepositoryCatalogDataRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:GetRepositoryCatalogData"
+    operation: ClassVar[str] = "ecr-public:GetRepositoryCatalogData"
     registry_id: RegistryId | None = None
     repository_name: RepositoryName
 
@@ -360,7 +360,7 @@ class GetRepositoryCatalogDataResponse(Response, kw_only=True, rename="camel"):
 # GetRepositoryPolicy answers InvalidParameterException, RepositoryNotFoundException, RepositoryPolicyNotFoundException, ServerException,
 #     UnsupportedCommandException.
 class GetRepositoryPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:GetRepositoryPolicy"
+    operation: ClassVar[str] = "ecr-public:GetRepositoryPolicy"
     registry_id: RegistryId | None = None
     repository_name: RepositoryName
 
@@ -374,7 +374,7 @@ class GetRepositoryPolicyResponse(Response, kw_only=True, rename="camel"):
 # InitiateLayerUpload answers InvalidParameterException, RegistryNotFoundException, RepositoryNotFoundException, ServerException,
 #     UnsupportedCommandException.
 class InitiateLayerUploadRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:InitiateLayerUpload"
+    operation: ClassVar[str] = "ecr-public:InitiateLayerUpload"
     registry_id: RegistryIdOrAlias | None = None
     repository_name: RepositoryName
 
@@ -386,7 +386,7 @@ class InitiateLayerUploadResponse(Response, kw_only=True, rename="camel"):
 
 # ListTagsForResource answers InvalidParameterException, RepositoryNotFoundException, ServerException, UnsupportedCommandException.
 class ListTagsForResourceRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:ListTagsForResource"
+    operation: ClassVar[str] = "ecr-public:ListTagsForResource"
     resource_arn: Arn
 
 
@@ -398,7 +398,7 @@ class ListTagsForResourceResponse(Response, kw_only=True):
 #     LayersNotFoundException, LimitExceededException, ReferencedImagesNotFoundException, RegistryNotFoundException,
 #     RepositoryNotFoundException, ServerException, UnsupportedCommandException.
 class PutImageRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:PutImage"
+    operation: ClassVar[str] = "ecr-public:PutImage"
     registry_id: RegistryIdOrAlias | None = None
     repository_name: RepositoryName
     image_manifest: ImageManifest
@@ -413,7 +413,7 @@ class PutImageResponse(Response, kw_only=True):
 
 # PutRegistryCatalogData answers InvalidParameterException, ServerException, UnsupportedCommandException.
 class PutRegistryCatalogDataRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:PutRegistryCatalogData"
+    operation: ClassVar[str] = "ecr-public:PutRegistryCatalogData"
     display_name: RegistryDisplayName | None = None
 
 
@@ -423,7 +423,7 @@ class PutRegistryCatalogDataResponse(Response, kw_only=True, rename="camel"):
 
 # PutRepositoryCatalogData answers InvalidParameterException, RepositoryNotFoundException, ServerException, UnsupportedCommandException.
 class PutRepositoryCatalogDataRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:PutRepositoryCatalogData"
+    operation: ClassVar[str] = "ecr-public:PutRepositoryCatalogData"
     registry_id: RegistryId | None = None
     repository_name: RepositoryName
     catalog_data: RepositoryCatalogDataInput
@@ -435,7 +435,7 @@ class PutRepositoryCatalogDataResponse(Response, kw_only=True, rename="camel"):
 
 # SetRepositoryPolicy answers InvalidParameterException, RepositoryNotFoundException, ServerException, UnsupportedCommandException.
 class SetRepositoryPolicyRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:SetRepositoryPolicy"
+    operation: ClassVar[str] = "ecr-public:SetRepositoryPolicy"
     registry_id: RegistryId | None = None
     repository_name: RepositoryName
     policy_text: RepositoryPolicyText
@@ -451,7 +451,7 @@ class SetRepositoryPolicyResponse(Response, kw_only=True, rename="camel"):
 # TagResource answers InvalidParameterException, InvalidTagParameterException, RepositoryNotFoundException, ServerException,
 #     TooManyTagsException, UnsupportedCommandException.
 class TagResourceRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:TagResource"
+    operation: ClassVar[str] = "ecr-public:TagResource"
     resource_arn: Arn
     tags: TagList
 
@@ -463,7 +463,7 @@ class TagResourceResponse(Response):
 # UntagResource answers InvalidParameterException, InvalidTagParameterException, RepositoryNotFoundException, ServerException,
 #     TooManyTagsException, UnsupportedCommandException.
 class UntagResourceRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:UntagResource"
+    operation: ClassVar[str] = "ecr-public:UntagResource"
     resource_arn: Arn
     tag_keys: TagKeyList
 
@@ -475,7 +475,7 @@ class UntagResourceResponse(Response):
 # UploadLayerPart answers InvalidLayerPartException, InvalidParameterException, LimitExceededException, RegistryNotFoundException,
 #     RepositoryNotFoundException, ServerException, UnsupportedCommandException, UploadNotFoundException.
 class UploadLayerPartRequest(Request, kw_only=True, rename="camel"):
-    operation: ClassVar[str] = "ecr_public:UploadLayerPart"
+    operation: ClassVar[str] = "ecr-public:UploadLayerPart"
     registry_id: RegistryIdOrAlias | None = None
     repository_name: RepositoryName
     upload_id: UploadId
