@@ -180,6 +180,20 @@ class ContentStore:
             raise
         return opened
 
+    def begin_upload(self, key: str) -> None:
+        """An upload of no bytes, to be gone on with under its key: `upload_size` knows it from now on, after a restart too.
+
+        Raises:
+            InvalidArgument, NoSpace, Failed
+        """
+        self.prepare()
+        if not _KEY.fullmatch(key):
+            raise InvalidArgument(f"{key!r} names no upload")
+        try:
+            os.close(os.open(self.uploads / key, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        except OSError as error:
+            raise disk_error(error) from error
+
     def upload_size(self, key: str) -> int | None:
         """How much of an upload is here; None when there is none."""
         if not _KEY.fullmatch(key):

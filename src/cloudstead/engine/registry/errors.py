@@ -2,7 +2,7 @@
 
     RegistryError (an EngineError)   status and code of the answer; `detail` is what the specification leaves open
     ├── NameInvalid, NameUnknown, ManifestUnknown, ManifestInvalid, ManifestBlobUnknown, TagImmutable, ImageReferenced
-    ├── BlobUnknown, UploadUnknown, UploadInvalid, RangeInvalid, DigestInvalid, SizeInvalid
+    ├── BlobUnknown, UploadUnknown, UploadInvalid, UploadBusy, RangeInvalid, DigestInvalid, SizeInvalid, TooLarge
     └── Unauthorized, Denied, UnsupportedHere, TooManyRequests
 
 Services that show the same content by an API of their own translate them.
@@ -76,6 +76,12 @@ class UploadUnknown(RegistryError):
 
 class UploadInvalid(RegistryError):
     oci_code = "BLOB_UPLOAD_INVALID"
+
+
+class UploadBusy(UploadInvalid):
+    """Somebody else is writing to the upload at this moment."""
+
+    status = 409
 
 
 class RangeInvalid(RegistryError):
