@@ -27,6 +27,7 @@ from cloudstead.edge.calllog import CallLog
 from cloudstead.edge.companion import CompanionProxy
 from cloudstead.edge.dispatch import Calls
 from cloudstead.edge.identify import Identifier
+from cloudstead.edge.own_registries import OwnNames
 from cloudstead.edge.policy import PolicyAuthorizer
 from cloudstead.edge.protocols.index import ServiceIndex
 from cloudstead.engine.dockerapi.serving import LIMITS
@@ -40,6 +41,7 @@ from cloudstead.kernel.events import Bus
 from cloudstead.kernel.operations import Registry
 from cloudstead.kernel.store import Damaged, Store, StoreError
 from cloudstead.services import SERVICES
+from cloudstead.services.ecr.model import REPOSITORIES
 from cloudstead.services.iam.credentials import IamCredentials, register_root_key
 from cloudstead.settings import Settings, endpoint_of
 
@@ -62,6 +64,7 @@ class Cloudstead:
         self.cloud: Cloud
         self.calls: Calls
         self.engine: EngineRoom
+        self.own: OwnNames
         self.port = 0
         self.hasten: Callable[[], None] = lambda: None  # once it stops: wait for no running call any longer
 
@@ -105,6 +108,7 @@ class Cloudstead:
         await self._open_docker(store)
         stack.callback(setattr, cloud, "stopping", True)
         self.port = await server.listen_tcp(settings.host, settings.port, tls=tls_context(settings) if settings.tls else None)
+        self.own.port = self.port
         cloud.endpoint = endpoint_of(settings.host, self.port, settings.tls)
 
     async def _open_docker(self, store: Store) -> None:
@@ -122,6 +126,11 @@ class Cloudstead:
             self._clock,
         )
         self.cloud.parts["engine"] = self.engine
+        # What a pull through our own engine asks of our own registries goes the way of every call, but for the connection.
+        self.own = OwnNames(
+            self.calls, lambda account, region: store.table(REPOSITORIES).count((account, region)) > 0, settings.host, secure=settings.tls
+        )
+        self.engine.own = self.own
         self._stack.push_async_callback(self.engine.stop)
         await self.engine.begin()
         server = Server(self.engine.docker, limits=msgspec.structs.replace(LIMITS, connections=connections_at_once()))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cloudstead.engine.build.builder import Builder
     from cloudstead.engine.dockerapi.api import DockerApi
     from cloudstead.engine.host.client import HostClient
+    from cloudstead.engine.images.api import OwnRegistries
     from cloudstead.engine.images.images import LocalImages
     from cloudstead.engine.registry.catalog import Catalog
     from cloudstead.engine.snapshots.snapshots import LocalSnapshots
@@ -65,6 +66,7 @@ class EngineRoom:
         self.store = store
         self.clock = clock
         self.engine: Engine | None = None
+        self.own: OwnRegistries | None = None  # the registries that this process is
         self._failure = ""  # why it could not be started the last time
         self._builder: Builder | None = None
         self._docker: DockerApi | None = None
@@ -83,6 +85,8 @@ class EngineRoom:
     def _stocked(self) -> Stock:
         if self._stock is None:
             self._stock = stock(self.settings, self.store, self.clock)
+            if self.own is not None:
+                self._stock.images.know_own(self.own)
             self._sweep_each_minute(self._stock.registries, self._stock.images)
         return self._stock
 

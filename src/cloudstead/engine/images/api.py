@@ -13,6 +13,8 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from cloudstead.http.messages import HttpRequest, HttpResponse
+
 
 class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """OCI image-spec, descriptor.md."""
@@ -139,6 +141,20 @@ class Removal(msgspec.Struct, frozen=True):
     untagged: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
     reclaimed: int = 0
+
+
+class OwnRegistries(Protocol):
+    """The registries that this process is. They share the content store with the images, so that nothing has to be moved between the two."""
+
+    secure: bool  # they are spoken to by https elsewhere
+
+    def serves(self, domain: str) -> bool:
+        """Whether a name's domain ("localhost:4566") means one of them."""
+        ...
+
+    async def answer(self, request: HttpRequest) -> HttpResponse:
+        """What a connection would have answered."""
+        ...
 
 
 class Images(Protocol):

@@ -15,6 +15,7 @@ from cloudstead.engine.images.api import (
     Image,
     ImageConfig,
     ImageEvent,
+    OwnRegistries,
     Platform,
     Removal,
     Tell,
@@ -54,6 +55,10 @@ class LocalImages:
 
     async def stop(self) -> None:
         await self._room.transport.close()
+
+    def know_own(self, registries: OwnRegistries) -> None:
+        """These registries are this process, and have the same content store."""
+        self._room.transport.own = registries
 
     def add_roots(self, roots: Callable[[], Iterable[str]]) -> None:
         self._room.roots.append(roots)

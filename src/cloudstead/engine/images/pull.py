@@ -103,6 +103,10 @@ async def _pull_manifest(room: Room, client: RegistryClient, reference: Referenc
         raise InvalidArgument(f"the configuration of {reference.familiar} is larger than {manifests.CONFIG_LIMIT} bytes")
     for blob, data in found.blobs:
         await room.content.put(data, blob.digest)
+    if client.is_own:  # all of it is here: who may have the manifest may not have the layers
+        for part in (manifest.config, *manifest.layers):
+            if not part.urls:
+                await client.check_blob(reference, part.digest)
     await fetch(room, client, reference, manifest.config, NOTHING)
     config = manifests.parse_config(await room.content.read(manifest.config.digest, manifests.CONFIG_LIMIT))
     manifests.check_layers(config, manifest.layers)

@@ -17,9 +17,10 @@ from cloudstead.engine.images import digests, media_types
 from cloudstead.engine.images.api import Credentials
 from cloudstead.engine.images.auth import Authorizer, parse_challenges
 from cloudstead.engine.images.content import SMALL
+from cloudstead.engine.images.own import RegistryResponse
 from cloudstead.engine.images.references import HUB, Reference
 from cloudstead.engine.images.transport import Origin, Transport, join, split_url
-from cloudstead.http.upstream import NotSent, UpstreamResponse
+from cloudstead.http.upstream import NotSent
 from cloudstead.kernel.clock import Clock
 
 HUB_HOST = "registry-1.docker.io"
@@ -36,7 +37,7 @@ Body = Callable[[], AsyncIterator[bytes]]  # made anew for each attempt
 
 
 class Answer(NamedTuple):
-    response: UpstreamResponse
+    response: RegistryResponse
     url: str  # that answered, for relative locations
 
 
@@ -69,6 +70,11 @@ class RegistryClient:
         self._host = HUB_HOST if domain == HUB else domain
         self._origin: Origin | None = None
         self._authorizer = Authorizer(credentials or Credentials(), self._ask, clock, secure=not transport.is_insecure(self._host))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the registry is this process, and has its blobs where we have ours."""
+        return self._transport.is_own(self._host)
 
     # questions
 
@@ -105,6 +111,12 @@ class RegistryClient:
             headers=[("Range", f"bytes={start}-")] if start else [],
         )
         return await self._body(answer, start)
+
+    async def check_blob(self, reference: Reference, digest: str) -> None:
+        """Raises what the registry says unless the blob may be had from it. Nothing of it is read."""
+        answer = await self.request("GET", f"/v2/{reference.path}/blobs/{digest}", scopes=pull_scope(reference))
+        await self.accept(answer, 200)
+        await answer.response.aclose()
 
     async def foreign_blob(self, url: str, start: int = 0) -> tuple[AsyncIterator[bytes], int]:
         """From anywhere, without credentials."""
@@ -169,7 +181,7 @@ class RegistryClient:
         Args:
             location: a path of this registry, or a whole URL that it gave.
         """
-        refused: UpstreamResponse | None = None
+        refused: RegistryResponse | None = None
         sent: str | None = None
         for attempt in range(3):
             sent = await self._authorizer.header(scopes)

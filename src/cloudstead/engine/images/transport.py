@@ -15,9 +15,11 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from cloudstead.engine.errors import InvalidArgument, Unavailable
+from cloudstead.engine.images import own
+from cloudstead.engine.images.api import OwnRegistries
 from cloudstead.engine.images.tasks import KeyedLocks
 from cloudstead.engine.threads import in_thread
-from cloudstead.http.upstream import NotSent, Upstream, UpstreamError, UpstreamResponse
+from cloudstead.http.upstream import NotSent, Upstream, UpstreamError
 from cloudstead.kernel.clock import Clock
 
 CERTIFICATES = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
@@ -53,13 +55,20 @@ class Transport:
             insecure: hosts ("registry:5000") and networks in CIDR form that need no TLS.
         """
         self._clock = clock
+        self.own: OwnRegistries | None = None
         self._insecure = insecure
         self._certificates = certificates
         self._upstreams: dict[Origin, Upstream] = {}
         self._making = KeyedLocks()
         self._working: dict[str, str] = {}  # domain -> the scheme that worked
 
+    def is_own(self, domain: str) -> bool:
+        """Whether it is this very process."""
+        return self.own is not None and self.own.serves(domain)
+
     def is_insecure(self, domain: str) -> bool:
+        if self.is_own(domain):
+            return True
         host = split_host(domain)[0]
         if domain in self._insecure or host in self._insecure or host == "localhost":
             return True
@@ -72,6 +81,8 @@ class Transport:
     def origins(self, domain: str) -> list[Origin]:
         """Where a registry may be, in the order in which to try."""
         host, port = split_host(domain)
+        if self.is_own(domain):
+            return [Origin("http", host, port or 80, False)]
         if not self.is_insecure(domain):
             return [Origin("https", host, port or 443, True)]
         found = [Origin(scheme, host, port or _PORTS[scheme], False) for scheme in ("https", "http")]
@@ -89,13 +100,15 @@ class Transport:
         *,
         length: int | None = None,
         checked: bool = True,
-    ) -> UpstreamResponse:
+    ) -> own.RegistryResponse:
         """One request, without following anything.
 
         Raises:
             NotSent: nobody is there. Unavailable: it was sent, and no answer came. InvalidArgument: no such URL.
         """
         origin, target = split_url(url, checked)
+        if self.own is not None and self.own.serves(origin.netloc):
+            return await own.ask(self.own, origin.netloc, method, target, headers, body, length)
         upstream = await self._upstream(origin)
         limit = ANSWER_SECONDS if isinstance(body, bytes) else UPLOAD_SECONDS
         try:
@@ -108,7 +121,7 @@ class Transport:
         except ValueError as error:
             raise InvalidArgument(f"{url!r} is no usable address") from error
 
-    async def pieces(self, response: UpstreamResponse) -> AsyncIterator[bytes]:
+    async def pieces(self, response: own.RegistryResponse) -> AsyncIterator[bytes]:
         """The body of an answer. Raises Unavailable when it breaks off or nothing comes any more."""
         try:
             while True:
@@ -122,7 +135,7 @@ class Transport:
         finally:
             await response.aclose()
 
-    async def read(self, response: UpstreamResponse, limit: int) -> bytes:
+    async def read(self, response: own.RegistryResponse, limit: int) -> bytes:
         """All of a small body. Raises InvalidArgument: it is larger."""
         pieces: list[bytes] = []
         size = 0

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from cloudstead.engine.errors import Failed, Unavailable
 from cloudstead.engine.images.api import Descriptor, Progress, Tell
 from cloudstead.engine.images.fetching import ATTEMPTS, TELL_BYTES, WAIT_SECONDS
+from cloudstead.engine.images.own import StoredBlob
 from cloudstead.engine.images.references import Reference
 from cloudstead.engine.images.registry_client import Answer, RegistryClient, RegistryFault, pull_scope, push_scope
 from cloudstead.engine.images.room import Room
@@ -42,12 +43,28 @@ class Upload:
         """Have it there; what to tell of how that came about."""
         if await self._client.has_blob(self._reference, self._blob.digest) is not None:
             return "Layer already exists"
+        if self._client.is_own:
+            await self._link()
+            return "Pushed"
         async with self._room.uploads:
             location = await self._begin(mount_from)
             if not location:
                 return f"Mounted from {mount_from}"
             await self._send(location)
         return "Pushed"
+
+    async def _link(self) -> None:
+        """To a registry that is this process: it takes what the content store has, and nothing is sent. Who pushes has leased it."""
+        answer = await self._client.request(
+            "POST",
+            f"/v2/{self._reference.path}/blobs/uploads/?digest={quote(self._blob.digest, safe=':')}",
+            scopes=push_scope(self._reference),
+            headers=[_OCTETS],
+            body=lambda: StoredBlob(self._room.content, self._blob.digest, self._blob.size),
+            length=self._blob.size,
+        )
+        await self._client.accept(answer, 201)
+        await answer.response.aclose()
 
     async def _send(self, location: str) -> None:
         single, failures, start = self._blob.size <= SINGLE, 0, 0
