@@ -19,7 +19,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import AccessDenied, CommonError, InvalidToken
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.operations import ConditionValue, Operation
-from cloudstead.kernel.policy import AuthorizationRequest, Decision, Policy, PolicySet, Principal, Source, evaluate, parse
+from cloudstead.kernel.policy import AuthorizationRequest, Decision, Layer, Policy, PolicySet, Principal, Source, evaluate, parse
 from cloudstead.kernel.policy.grammar import MalformedPolicy
 from cloudstead.kernel.sessions import AUTHORIZATION_MESSAGE, Sessions
 from cloudstead.kernel.shapes import Request
@@ -39,6 +39,11 @@ _SESSIONS_MAY: Final = {
 }
 """All that the credentials of GetSessionToken and GetFederationToken may call of STS, by the kind of their caller."""
 _WARNED_AT_MOST: Final = 10_000
+
+_EVERYTHING: Final = PolicySet(
+    identity=Layer((Source(parse('{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}'), "Everything"),))
+)
+"""The policies of a caller whose own permissions are not in question."""
 
 _EXPLICIT: Final = {
     "identity": "an identity-based policy",
@@ -110,6 +115,23 @@ class PolicyAuthorizer:
         context = CallContext(ctx, self._source, resource=resource, conditions=conditions)
         principal = Principal.federated(provider) if provider else Principal.of(ctx.identity)
         self._judge(ctx, action, resource, context, policy, kind="trust", principal=principal)
+
+    def admit_outsider(self, ctx: Context, action: str, resource: str, policy: str | None) -> None:
+        """Judge what a resource's policy says of a caller from another account. What the caller's own policies say is `check`'s to judge."""
+        decision = evaluate(
+            AuthorizationRequest(
+                principal=Principal.of(ctx.identity),
+                action=action,
+                resource=resource,
+                context=CallContext(ctx, self._source, resource=resource, conditions={}),
+                resource_account=account_of(resource),
+                resource_policy=_source(policy),
+                resource_policy_decides=True,
+            ),
+            _EVERYTHING,
+        )
+        if not decision.allowed:
+            raise AccessDenied(denial(ctx.identity, action, resource, decision))
 
     def _judge(
         self,

@@ -46,6 +46,14 @@ class Authorizer(Protocol):
             provider: the identity provider that vouches for a caller who has no other identity.
         """
 
+    def admit_outsider(self, ctx: Context, action: str, resource: str, policy: str | None) -> None:
+        """Raises AccessDenied unless the policy of a resource lets in a caller of another account. Asked in every mode: where IAM is off,
+        accounts are apart all the same.
+
+        Args:
+            resource: its ARN, with the account that it belongs to.
+        """
+
 
 class Companion(Protocol):
     """The services that are not written here. `call` is one operation over botocore's JSON names, as a client would get it."""
@@ -208,6 +216,15 @@ class Context:
         """
         if self.cloud.authorizer is not None:
             self.cloud.authorizer.admit(self, action, resource, policy, conditions or {}, provider=provider)
+
+    def admit_outsider(self, action: str, resource: str, policy: str | None) -> None:
+        """Refuse a caller of another account whom the resource's own policy does not let in, as `Authorizer.admit_outsider`.
+
+        Raises:
+            AccessDenied
+        """
+        if self.cloud.authorizer is not None:
+            self.cloud.authorizer.admit_outsider(self, action, resource, policy)
 
     def replace(
         self, *, identity: Identity | None = None, account: str = "", region: str = "", via: tuple[str, ...] | None = None

@@ -4,7 +4,7 @@ from cloudstead.kernel.operations import Service
 
 SERVICE = Service(
     name="ecr",
-    modules=(),
+    modules=("repositories", "creation_templates",),
     tables="model:TABLES",
     start="controller:start",
     eager=True,  # images expire, are scanned and replicated also when nobody calls

@@ -6,12 +6,18 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonel
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from cloudstead.kernel.arn import Arn
 from cloudstead.kernel.context import Context
-from cloudstead.services.ecr.model import REGISTRIES, REPOSITORIES, RepositoryRow
+from cloudstead.services.ecr.model import REGISTRIES, REPOSITORIES, SETTINGS, RepositoryRow
+
+# What a registry's policy counts for in its first version; in the second, which new registries have, for everything.
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry-permissions-create.html
+FIRST_SCOPE = frozenset(("ecr:ReplicateImage", "ecr:BatchImportUpstreamImage", "ecr:CreateRepository"))
 
 
 def registry_id(ctx: Context, request: Any) -> str:
@@ -44,13 +50,36 @@ def repository_tags(ctx: Context, request: Any) -> Mapping[str, str]:
 
 
 def repository_policy(ctx: Context, request: Any) -> str | None:
+    """What lets callers into a repository: its policy, and that of its registry."""
     row = find(ctx, request)
-    return None if row is None else row.policy
+    return combined(None if row is None else row.policy, registry_policy(ctx, request))
 
 
 def registry_policy(ctx: Context, request: Any) -> str | None:
-    row = ctx.table(REGISTRIES).get((registry_id(ctx, request), ctx.region))
-    return None if row is None else row.policy
+    """The policy of a registry, as far as its scope says that it counts for this operation."""
+    return registry_policy_of(ctx, registry_id(ctx, request), request.operation)
+
+
+def registry_policy_of(ctx: Context, account: str, action: str) -> str | None:
+    row = ctx.table(REGISTRIES).get((account, ctx.region))
+    if row is None or row.policy is None:
+        return None
+    scope = ctx.table(SETTINGS).get((account, ctx.region, "REGISTRY_POLICY_SCOPE"))
+    return row.policy if scope is None or scope.value == "V2" or action in FIRST_SCOPE else None
+
+
+@lru_cache(1024)
+def combined(first: str | None, second: str | None) -> str | None:
+    """Two policies of one resource as one: whatever either denies is denied, whatever either allows is allowed."""
+    if first is None or second is None:
+        return second if first is None else first
+    documents = [json.loads(first), json.loads(second)]
+    statements = [each for document in documents for each in _listed(document["Statement"])]
+    return json.dumps({"Version": max(document.get("Version", "2008-10-17") for document in documents), "Statement": statements})
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def tagged(ctx: Context, request: Any) -> str:
