@@ -99,14 +99,16 @@ programs() {
         note "installing failed ($root/.cache/apt.log); what needs them will say so."
 }
 
-# Takes one program out of a Debian package without installing it, so that no service is started: for tests. Prints nothing; puts it on PATH.
+# Takes programs out of Debian packages without installing them, so that no service is started: for tests. Named by `program:package`. Prints nothing; puts
+# them on PATH, behind what is installed.
 unpacked() {
     folder=$root/.cache/debian
-    if ! [ -x "$folder/usr/bin/$1" ]; then
+    PATH=$PATH:$folder/usr/bin:$folder/usr/sbin
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null && continue
         mkdir -p "$folder"
-        (cd "$folder" && apt-get download -qq "$1" && dpkg -x "$1"_*.deb . && rm -f "$1"_*.deb) >/dev/null 2>&1 </dev/null || return 0
-    fi
-    PATH=$PATH:$folder/usr/bin
+        (cd "$folder" && apt-get download -qq "${pair#*:}" && dpkg -x "${pair#*:}"_*.deb . && rm -f "${pair#*:}"_*.deb) >/dev/null 2>&1 </dev/null
+    done
 }
 
 note() {
