@@ -27,6 +27,10 @@ from cloudstead.kernel.store import Store, Transaction
 log = logging.getLogger("cloudstead.registry")
 
 UNREFERENCED_SECONDS = 3600.0  # how long a blob that no image of its repository speaks of waits for the image that is being pushed
+RECENT_BYTES = 16 << 20  # of manifests that are kept in memory
+RECENT_LARGEST = 256 << 10  # of one of them
+LONG = 64 << 10  # bytes of a manifest from which on a thread reads it
+CLAIMS_KEPT = 64  # of one blob: of as many pushes at once
 
 
 class Catalog:
@@ -37,7 +41,7 @@ class Catalog:
         self.clock = clock
         self.images = images
         self.content = images.content
-        self._claims: dict[tuple[str, str, str], float] = {}  # blob rows that somebody was told of, and when
+        self._claims: dict[tuple[str, str, str], list[float]] = {}  # blob rows that somebody was told of, and when: once for each push
         store.attach(TABLES)
         images.add_holder(self.holds)
 
@@ -72,6 +76,10 @@ class Catalog:
             return [row.tag for row in self.store.table(TAGS).scan((*place, digest), index="by_digest")]
         return [row.tag for row in self.store.table(TAGS).scan(place)]
 
+    def tags_after(self, place: Repository, last: str, limit: int) -> list[str]:
+        """Those behind one that need not be there; so many at most."""
+        return [row.tag for row in self.store.table(TAGS).scan(place, after=(*place, last), limit=limit)]
+
     def referrers(self, place: Repository, subject: str) -> list[ImageRow]:
         return list(self.store.table(IMAGES).scan((*place, subject), index="by_subject"))
 
@@ -85,13 +93,30 @@ class Catalog:
 
     def claim(self, row: BlobRow) -> None:
         """Somebody is told that it is here, and may refer to it next."""
-        self._claims[row.registry, row.repository, row.digest] = self.clock.monotonic()
+        self._tell(row.registry, row.repository, row.digest)
+
+    def _tell(self, *key: str) -> None:
+        registry, repository, digest = key
+        told = self._claims.setdefault((registry, repository, digest), [])
+        told.append(self.clock.monotonic())
+        del told[:-CLAIMS_KEPT]
+
+    def _referred(self, image: ImageRow) -> None:
+        """An image has come that speaks of these blobs: as many claims as there may be of the push that brought it are met."""
+        for blob in image.blobs:
+            told = self._claims.get((image.registry, image.repository, blob.digest))
+            if told:
+                told.pop(0)
 
     def count(self, place: Repository) -> int:
         return self.store.table(IMAGES).count(place)
 
     async def manifest(self, image: ImageRow) -> bytes:
-        return await self.content.read(image.digest)
+        data = self._recent.get(image.digest)
+        if data is None:
+            data = await self.content.read(image.digest)
+            self._recent.keep(image.digest, data)
+        return data
 
     # writing
 
@@ -101,7 +126,7 @@ class Catalog:
         now = self.clock.time()
         with self.store.transaction() as tx:
             for digest, size in blobs:
-                self._claims[*place, digest] = self.clock.monotonic()
+                self._tell(*place, digest)
                 if self.blob(place, digest) is None:
                     tx.insert(BLOBS, BlobRow(registry=place.registry, repository=place.name, digest=digest, size=size, since=now))
 
@@ -116,8 +141,8 @@ class Catalog:
             ManifestInvalid, DigestInvalid, ManifestBlobUnknown, TagImmutable
         """
         place = rules.repository
-        parsed = manifests.read(data, media_type)
-        made = digests.of(data, digests.split(digest)[0] if digest else "sha256")
+        algorithm = digests.split(digest)[0] if digest else "sha256"
+        parsed, made = await (in_thread(_understand, data, media_type, algorithm) if len(data) > LONG else _at_once(data, media_type, algorithm))
         if digest and digest != made:
             raise DigestInvalid(f"the manifest has digest {made}, not {digest}")
         with self.content.lease(made):
@@ -125,19 +150,26 @@ class Catalog:
             await self.content.settle()
             # From here on nothing waits: what was checked is so when the rows are written.
             row = self.image(place, made)
-            put = self._plan(place, row or self._row(place, made, len(data), parsed), tag, created=row is None)
+            put = self._plan(place, self._active(row) or self._row(place, made, len(data), parsed), tag, row)
             if put.tagged and put.previous and rules.immutable(tag):
                 raise TagImmutable(
                     f"The image tag '{tag}' already exists in the '{place.name}' repository and cannot be overwritten because the tag is immutable."
                 )
             if row is None:
                 self._require_content(place, put.image)
-            if put.created or put.tagged:
+            if put.created or put.tagged or put.restored:
                 with self.store.transaction() as tx:
                     self._write(tx, put)
                     if rules.also is not None:
                         rules.also(tx, put)
+            self._referred(put.image)
         return put
+
+    def _active(self, row: ImageRow | None) -> ImageRow | None:
+        """An image that is pushed again comes out of the archive."""
+        if row is None or row.status == "ACTIVE":
+            return row
+        return replace(row, status="ACTIVE", restoring=None, activated=self.clock.time())
 
     def _row(self, place: Repository, digest: str, size: int, parsed: manifests.Parsed) -> ImageRow:
         return ImageRow(
@@ -155,10 +187,11 @@ class Catalog:
             pushed=self.clock.time(),
         )
 
-    def _plan(self, place: Repository, image: ImageRow, tag: str, *, created: bool) -> Put:
+    def _plan(self, place: Repository, image: ImageRow, tag: str, row: ImageRow | None) -> Put:
         standing = self.tag(place, tag) if tag else None
         previous = standing.digest if standing is not None and standing.digest != image.digest else ""
-        return Put(image, tag, created, bool(tag) and (standing is None or bool(previous)), previous)
+        tagged = bool(tag) and (standing is None or bool(previous))
+        return Put(image, tag, row is None, tagged, previous, restored=row is not None and row.status != "ACTIVE")
 
     def _require_content(self, place: Repository, image: ImageRow) -> None:
         """Everything that a new manifest speaks of must be in its repository."""
@@ -173,6 +206,8 @@ class Catalog:
         image = put.image
         if put.created:
             tx.insert(IMAGES, image)
+        elif put.restored:
+            tx.put(IMAGES, image)
         if put.tagged:
             place = image.place
             standing = self.tag(place, put.tag)
@@ -186,8 +221,10 @@ class Catalog:
         """Tags that are not there are passed over."""
         with self.store.transaction() as tx:
             for tag in tags:
-                if self.tag(rules.repository, tag) is not None:
-                    tx.delete(TAGS, (*rules.repository, tag))
+                row = tx.delete(TAGS, (*rules.repository, tag))
+                image = None if row is None else self.image(rules.repository, row.digest)
+                if image is not None and rules.untagged is not None:
+                    rules.untagged(tx, image, tag)
 
     async def delete(self, rules: Rules, found: Iterable[ImageRow]) -> int:
         """Images with their tags, and the blobs that no other image here speaks of; bytes won on the disk.
@@ -197,6 +234,8 @@ class Catalog:
         rows = list(found)
         place = rules.repository
         with self.store.transaction() as tx:
+            if rules.removed is not None:
+                rules.removed(tx, rows)
             for row in rows:
                 tx.delete(IMAGES, row.key)
                 for tag in self.tags_of(place, row.digest):
@@ -204,8 +243,6 @@ class Catalog:
             unneeded = {blob.digest for row in rows for blob in row.blobs if self._may_go(place, blob.digest)}
             for digest in unneeded:
                 tx.delete(BLOBS, (*place, digest))
-            if rules.removed is not None:
-                rules.removed(tx, rows)
         await self.store.settled()
         return await self.images.release([*(row.digest for row in rows), *unneeded])
 
@@ -214,14 +251,14 @@ class Catalog:
         rows = list(self.images_of(place))
         blobs = list(self.store.table(BLOBS).scan(place))
         with self.store.transaction() as tx:
+            if rules.removed is not None:
+                rules.removed(tx, rows)
             for row in rows:
                 tx.delete(IMAGES, row.key)
             for tag in self.tags_of(place):
                 tx.delete(TAGS, (*place, tag))
             for blob in blobs:
                 tx.delete(BLOBS, (*place, blob.digest))
-            if rules.removed is not None:
-                rules.removed(tx, rows)
         await self.store.settled()
         return await self.images.release([*(row.digest for row in rows), *(blob.digest for blob in blobs)])
 
@@ -240,14 +277,14 @@ class Catalog:
 
     def _fresh(self, row: BlobRow) -> bool:
         told = self._claims.get((row.registry, row.repository, row.digest))
-        return told is not None and self.clock.monotonic() - told < UNREFERENCED_SECONDS
+        return bool(told and self.clock.monotonic() - told[-1] < UNREFERENCED_SECONDS)
 
     # keeping order
 
     async def sweep(self) -> list[str]:
         """Blobs that were uploaded and that no image came to speak of are let go; the content store collects them then."""
         now, since = self.clock.time(), self.clock.monotonic() - UNREFERENCED_SECONDS
-        self._claims = {place: told for place, told in self._claims.items() if told > since}
+        self._claims = {place: told for place, told in self._claims.items() if told and told[-1] > since}
         old = [row for row in self.store.table(BLOBS).scan() if now - row.since > UNREFERENCED_SECONDS]
         gone = [row for row in old if self._unreferenced(row) and not self._fresh(row)]
         if gone:

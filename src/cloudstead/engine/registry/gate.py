@@ -36,6 +36,7 @@ class Put:
     created: bool  # the image was not here before
     tagged: bool  # the tag is new, or stands for another image than before
     previous: str = ""  # the digest that the tag stood for
+    restored: bool = False  # it was in the archive before
 
 
 Also: TypeAlias = Callable[[Transaction, Put], None]
@@ -48,7 +49,8 @@ class Rules:
     repository: Repository
     immutable: Callable[[str], bool] = lambda tag: False
     also: Also | None = None  # called in the transaction of a push that changed something: events, rows of the owner's
-    removed: Callable[[Transaction, list[ImageRow]], None] | None = None  # in the transaction that deletes images
+    removed: Callable[[Transaction, list[ImageRow]], None] | None = None  # in the transaction that deletes images, while it still has them
+    untagged: Callable[[Transaction, ImageRow, str], None] | None = None  # in the transaction that takes a tag off an image that stays
     artifact_size: int = 4 << 20  # bytes of a manifest
 
 

@@ -39,6 +39,7 @@ class ImageRow(Row, frozen=True, kw_only=True):
     pulled: float | None = None  # lastRecordedPullTime; noted once in a while, not at each pull
     status: Status = "ACTIVE"
     archived: float | None = None
+    restoring: float | None = None  # while it is ACTIVATING: since when
     activated: float | None = None  # when it was last brought back from the archive
 
     @property
@@ -85,6 +86,7 @@ IMAGES = Table(
         "by_blob": lambda row: [(row.registry, row.repository, each.digest) for each in row.blobs],
         "by_child": lambda row: [(row.registry, row.repository, each.digest) for each in row.children],
         "by_subject": lambda row: (row.registry, row.repository, row.subject) if row.subject else None,
+        "restoring": lambda row: (row.registry, row.repository, row.digest) if row.status == "ACTIVATING" else None,
     },
 )
 TAGS = Table(

@@ -5,6 +5,9 @@ first push comes. All of them are called in the transaction that writes or delet
 
     PUSHED      function(cloud, tx, row: RepositoryRow, put: Put)                   after a manifest was put that is new, or has a new tag
     REMOVED     function(cloud, tx, row: RepositoryRow, images: list[ImageRow])     with images that go, their repository staying or going too
+    UNTAGGED    function(cloud, tx, row: RepositoryRow, image: ImageRow, tag: str)  with a tag that is taken off an image that stays
+
+A push may also bring an image back from the archive (`put.restored`), as restoring does; it is to be scanned and replicated then as one that is new.
 """
 
 from __future__ import annotations
@@ -16,32 +19,35 @@ from typing import Any, TypeAlias
 
 from cloudstead.engine.registry.errors import NameUnknown
 from cloudstead.engine.registry.gate import Put, Rules
-from cloudstead.engine.registry.model import ImageRow
+from cloudstead.engine.registry.model import ImageRow, Repository
 from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.store import Key, Transaction
-from cloudstead.services.ecr.model import REPOSITORIES, RepositoryRow
+from cloudstead.services.ecr.model import REPOSITORIES, RepositoryRow, registry_of
 
 Pushed: TypeAlias = Callable[[Cloud, Transaction, RepositoryRow, Put], None]
 Removed: TypeAlias = Callable[[Cloud, Transaction, RepositoryRow, list[ImageRow]], None]
+Untagged: TypeAlias = Callable[[Cloud, Transaction, RepositoryRow, ImageRow, str], None]
 
 PUSHED: tuple[str, ...] = ()
 REMOVED: tuple[str, ...] = ()
+UNTAGGED: tuple[str, ...] = ()
 
 _REMEMBERED = 10_000  # repositories whose rules are kept
 
 
-def rules_of(cloud: Cloud, row: RepositoryRow) -> Rules:
-    """What holds for one repository. Made once; its functions look at the row of the moment."""
+def rules_of(cloud: Cloud, account: str, region: str, name: str) -> Rules:
+    """What holds for one repository. Made once for a name; its functions look at the row of the moment."""
     kept: dict[Key, Rules] = cloud.parts.setdefault("ecr.rules", {})
-    rules = kept.get(row.key)
+    key = (account, region, name)
+    rules = kept.get(key)
     if rules is None:
         if len(kept) >= _REMEMBERED:
             kept.clear()
-        rules = kept[row.key] = Rules(
-            row.place,
-            immutable=partial(_immutable, cloud, row.key),
-            also=partial(_pushed, cloud, row.key),
-            removed=partial(_removed, cloud, row.key),
+        rules = kept[key] = Rules(
+            Repository(registry_of(account, region), name),
+            immutable=partial(_immutable, cloud, key),
+            also=partial(_pushed, cloud, key),
+            removed=partial(_removed, cloud, key),
         )
     return rules
 
@@ -98,6 +104,13 @@ def _removed(cloud: Cloud, key: Key, tx: Transaction, images: list[ImageRow]) ->
     if row is not None:
         for function in _functions(REMOVED):
             function(cloud, tx, row, images)
+
+
+def _untagged(cloud: Cloud, key: Key, tx: Transaction, image: ImageRow, tag: str) -> None:
+    row = cloud.store.table(REPOSITORIES).get(key)
+    if row is not None:
+        for function in _functions(UNTAGGED):
+            function(cloud, tx, row, image, tag)
 
 
 @lru_cache(8)
