@@ -11,6 +11,7 @@ from cloudstead.engine.errors import InvalidArgument
 from cloudstead.engine.snapshots.api import chain_of
 
 _LENGTHS = {"sha256": 64, "sha512": 128}
+ALGORITHMS = frozenset(_LENGTHS)
 _HEX = re.compile(r"[0-9a-f]+")
 SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -10,26 +10,30 @@ under way never loses what it counts on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
 from cloudstead.engine.images import digests
 from cloudstead.engine.images.images import LocalImages
 from cloudstead.engine.registry import manifests
-from cloudstead.engine.registry.errors import DigestInvalid, ManifestBlobUnknown, TagImmutable
+from cloudstead.engine.registry.errors import BlobUnknown, DigestInvalid, ImageReferenced, ManifestBlobUnknown, TagImmutable
 from cloudstead.engine.registry.gate import Put, Rules
 from cloudstead.engine.registry.model import BLOBS, IMAGES, TABLES, TAGS, BlobRow, ImageRow, Repository, TagRow
+from cloudstead.engine.registry.recent import Recent
+from cloudstead.engine.threads import in_thread
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.store import Store, Transaction
 
 log = logging.getLogger("cloudstead.registry")
 
+AT_ONCE = 1000  # blobs that a sweep looks at between two turns of the loop
 UNREFERENCED_SECONDS = 3600.0  # how long a blob that no image of its repository speaks of waits for the image that is being pushed
 RECENT_BYTES = 16 << 20  # of manifests that are kept in memory
 RECENT_LARGEST = 256 << 10  # of one of them
-LONG = 64 << 10  # bytes of a manifest from which on a thread reads it
+LONG = 64 << 10  # bytes of a manifest from which on a thread understands it
 CLAIMS_KEPT = 64  # of one blob: of as many pushes at once
 
 
@@ -42,6 +46,7 @@ class Catalog:
         self.images = images
         self.content = images.content
         self._claims: dict[tuple[str, str, str], list[float]] = {}  # blob rows that somebody was told of, and when: once for each push
+        self._recent = Recent(RECENT_BYTES, RECENT_LARGEST)
         store.attach(TABLES)
         images.add_holder(self.holds)
 
@@ -121,8 +126,19 @@ class Catalog:
     # writing
 
     async def link(self, place: Repository, *blobs: tuple[str, int]) -> None:
-        """These blobs (digest, size) of the content store may be asked for here from now on. The caller holds a lease or claim on them."""
-        await self.content.settle()
+        """These blobs (digest, size) of the content store may be asked for here from now on.
+
+        Raises:
+            BlobUnknown: one of them is not there. Who has just put it there holds a lease on it until this returns.
+        """
+        with self.content.lease(*(digest for digest, _ in blobs)):
+            missing = [digest for digest, _ in blobs if not self.content.refresh(digest)]
+            if missing:
+                raise BlobUnknown(f"blob unknown to registry: {', '.join(missing)}")
+            await self.content.settle()
+            self._link(place, blobs)
+
+    def _link(self, place: Repository, blobs: Iterable[tuple[str, int]]) -> None:
         now = self.clock.time()
         with self.store.transaction() as tx:
             for digest, size in blobs:
@@ -142,7 +158,8 @@ class Catalog:
         """
         place = rules.repository
         algorithm = digests.split(digest)[0] if digest else "sha256"
-        parsed, made = await (in_thread(_understand, data, media_type, algorithm) if len(data) > LONG else _at_once(data, media_type, algorithm))
+        asked = (data, media_type, algorithm)
+        parsed, made = _understood(*asked) if len(data) < LONG else await in_thread(_understood, *asked)
         if digest and digest != made:
             raise DigestInvalid(f"the manifest has digest {made}, not {digest}")
         with self.content.lease(made):
@@ -152,9 +169,7 @@ class Catalog:
             row = self.image(place, made)
             put = self._plan(place, self._active(row) or self._row(place, made, len(data), parsed), tag, row)
             if put.tagged and put.previous and rules.immutable(tag):
-                raise TagImmutable(
-                    f"The image tag '{tag}' already exists in the '{place.name}' repository and cannot be overwritten because the tag is immutable."
-                )
+                raise _immutable(place, tag)
             if row is None:
                 self._require_content(place, put.image)
             if put.created or put.tagged or put.restored:
@@ -164,6 +179,17 @@ class Catalog:
                         rules.also(tx, put)
             self._referred(put.image)
         return put
+
+    async def put_tagged(self, rules: Rules, data: bytes, media_type: str, *, digest: str = "", tags: Sequence[str] = ()) -> ImageRow:
+        """As `put`, with any number of tags. A tag that may not be moved is refused before anything is written."""
+        for tag in tags[1:]:  # `put` looks at the first
+            standing = self.tag(rules.repository, tag)
+            if standing is not None and standing.digest != (digest or digests.of(data)) and rules.immutable(tag):
+                raise _immutable(rules.repository, tag)
+        put = await self.put(rules, data, media_type, digest=digest, tag=tags[0] if tags else "")
+        for tag in tags[1:]:
+            put = await self.put(rules, data, media_type, digest=digest, tag=tag)
+        return put.image
 
     def _active(self, row: ImageRow | None) -> ImageRow | None:
         """An image that is pushed again comes out of the archive."""
@@ -231,8 +257,8 @@ class Catalog:
 
         Whether an index still speaks of one is for the caller to ask (`parents`).
         """
-        rows = list(found)
         place = rules.repository
+        rows = [row for row in found if self.image(place, row.digest) is not None]
         with self.store.transaction() as tx:
             if rules.removed is not None:
                 rules.removed(tx, rows)
@@ -243,8 +269,21 @@ class Catalog:
             unneeded = {blob.digest for row in rows for blob in row.blobs if self._may_go(place, blob.digest)}
             for digest in unneeded:
                 tx.delete(BLOBS, (*place, digest))
-        await self.store.settled()
-        return await self.images.release([*(row.digest for row in rows), *unneeded])
+        return await self._release([*(row.digest for row in rows), *unneeded])
+
+    async def delete_blob(self, row: BlobRow) -> int:
+        """A blob that somebody deletes by name, at once; bytes won.
+
+        Raises:
+            ImageReferenced: an image here needs it.
+        """
+        if not self._unreferenced(row):
+            raise ImageReferenced(f"an image in the repository '{row.repository}' needs blob {row.digest}")
+        key = (row.registry, row.repository, row.digest)
+        with self.store.transaction() as tx:
+            tx.delete(BLOBS, key)
+        self._claims.pop(key, None)
+        return await self._release([row.digest])
 
     async def delete_repository(self, place: Repository, rules: Rules) -> int:
         """All of it; bytes won."""
@@ -259,13 +298,19 @@ class Catalog:
                 tx.delete(TAGS, (*place, tag))
             for blob in blobs:
                 tx.delete(BLOBS, (*place, blob.digest))
-        await self.store.settled()
-        return await self.images.release([*(row.digest for row in rows), *(blob.digest for blob in blobs)])
+        return await self._release([*(row.digest for row in rows), *(blob.digest for blob in blobs)])
+
+    async def _release(self, digests: list[str]) -> int:
+        """Of blobs whose rows have just been deleted: those go that nothing else speaks of, once it is certain that no crash brings the rows back."""
+        await self.images.let_go(digests)
+        return await self.images.release(digests)
 
     def noted(self, image: ImageRow, *, pulled: float) -> None:
         """Remember when it was last pulled."""
-        with self.store.transaction() as tx:
-            tx.put(IMAGES, replace(image, pulled=pulled))
+        row = self.image(image.place, image.digest)  # as it is now: it may have been deleted or archived since it was found
+        if row is not None:
+            with self.store.transaction() as tx:
+                tx.update(IMAGES, row, pulled=pulled)
 
     def _may_go(self, place: Repository, digest: str) -> bool:
         """Nothing here speaks of the blob, and nobody was told of it lately."""
@@ -283,12 +328,34 @@ class Catalog:
 
     async def sweep(self) -> list[str]:
         """Blobs that were uploaded and that no image came to speak of are let go; the content store collects them then."""
-        now, since = self.clock.time(), self.clock.monotonic() - UNREFERENCED_SECONDS
+        since = self.clock.monotonic() - UNREFERENCED_SECONDS
         self._claims = {place: told for place, told in self._claims.items() if told and told[-1] > since}
-        old = [row for row in self.store.table(BLOBS).scan() if now - row.since > UNREFERENCED_SECONDS]
+        gone: list[BlobRow] = []
+        after: tuple[str, str, str] | None = None
+        while some := self.store.table(BLOBS).scan(after=after, limit=AT_ONCE):
+            after = (some[-1].registry, some[-1].repository, some[-1].digest)
+            gone += await self._sweep(some)
+            await asyncio.sleep(0)
+        return [f"let go of blob {row.digest} in {row.repository}, which no image speaks of" for row in gone]
+
+    async def _sweep(self, rows: list[BlobRow]) -> list[BlobRow]:
+        now = self.clock.time()
+        old = [row for row in rows if now - row.since > UNREFERENCED_SECONDS]
         gone = [row for row in old if self._unreferenced(row) and not self._fresh(row)]
         if gone:
             with self.store.transaction() as tx:
                 for row in gone:
                     tx.delete(BLOBS, (row.registry, row.repository, row.digest))
-        return [f"let go of blob {row.digest} in {row.repository}, which no image speaks of" for row in gone]
+            await self.images.let_go(row.digest for row in gone)
+        return gone
+
+
+def _understood(data: bytes, media_type: str, algorithm: str) -> tuple[manifests.Parsed, str]:
+    """A manifest, and the digest that it has."""
+    return manifests.read(data, media_type), digests.of(data, algorithm)
+
+
+def _immutable(place: Repository, tag: str) -> TagImmutable:
+    return TagImmutable(
+        f"The image tag '{tag}' already exists in the '{place.name}' repository and cannot be overwritten because the tag is immutable."
+    )
