@@ -144,7 +144,7 @@ def test_rows_are_written_after_the_folders_of_their_blobs(tmp_path: Path, monke
                 done.append("settled")
 
             def noted_keep(*arguments: object) -> bool:
-                assert here.images.content._unsettled == 0
+                assert here.images.content._settled == here.images.content._commits
                 done.append("row")
                 return keep(*arguments)  # type: ignore[arg-type]
 

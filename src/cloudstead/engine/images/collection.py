@@ -47,6 +47,8 @@ async def sweep(room: Room, unneeded_since: dict[str, float], grace: float = GRA
     old = await room.content.old_blobs(time.time() - grace)  # ages are those of files: by the machine's clock
     marked = needed(room)
     candidates = [digest for digest in old if digest not in marked]
+    await room.records.store.settled()  # what is not needed now may be named by rows on the disk still, which a crash would bring back
+    marked = needed(room)
     for start in range(0, len(candidates), AT_ONCE):
         marked = needed(room) if start else marked  # the loop went on meanwhile
         for digest in candidates[start : start + AT_ONCE]:
@@ -85,7 +87,7 @@ def _old_chains(room: Room, chains: Iterable[str], unneeded_since: dict[str, flo
 
 
 async def release(room: Room, candidates: Iterable[str], chains: Iterable[str] = ()) -> tuple[int, list[str]]:
-    """Remove these of what rows have just let go of; bytes won, and the chains that went, the highest first."""
+    """Remove these of what rows have let go of for certain (`Room.let_go`); bytes won, and the chains that went, the highest first."""
     marked = needed(room)
     for digest in candidates:
         if digest not in marked and not room.holds(digest):

@@ -61,7 +61,8 @@ class ContentStore:
         self._paused = PausedHashes()
         self._numbers = itertools.count()
         self._settling: asyncio.Task[None] | None = None
-        self._unsettled = 0  # commits since the folders were synced
+        self._commits = 1  # blobs whose names came to the folders; the first stands for what a process before us has left there
+        self._settled = 0  # how many of these are on the disk for certain
         self._made = False
 
     def prepare(self) -> None:
@@ -209,17 +210,20 @@ class ContentStore:
 
     async def settle(self) -> None:
         """Return when all blobs committed so far would be found after a power cut. Callers at the same time share the work."""
-        while self._unsettled:
+        wanted = self._commits  # and none of those that come while we wait
+        while self._settled < wanted:
             if self._settling is None:
                 self._settling = asyncio.create_task(self._sync_folders())
             await asyncio.shield(self._settling)
 
     async def _sync_folders(self) -> None:
-        covered = self._unsettled
+        covered = self._commits
         try:
             for name in ("sha256", "sha512"):
                 await in_thread(_sync, self.root / name)
-            self._unsettled -= covered
+            self._settled = covered
+        except OSError as error:
+            raise disk_error(error) from error
         finally:
             self._settling = None
 
@@ -233,7 +237,7 @@ class ContentStore:
 
     def committed(self) -> None:
         """One more blob is there, whose name is not on the disk for certain."""
-        self._unsettled += 1
+        self._commits += 1
 
     def drop(self, path: Path) -> Path | None:
         """Out of the way at once; the disk's work is left for a thread."""

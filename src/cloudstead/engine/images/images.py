@@ -175,8 +175,12 @@ class LocalImages:
         shared = {image: sum(sizes[chain] for chain in set(stack) if users[chain] > 1) for image, stack in chains.items()}
         return sum(sizes.values()), shared
 
+    async def let_go(self, digests: Iterable[str]) -> None:
+        """Rows that spoke of these blobs were deleted in the turn of the loop that calls this: return when that is durable, and keep them until then."""
+        await self._room.let_go(digests)
+
     async def release(self, candidates: Iterable[str]) -> int:
-        """Remove those of these blobs that nothing refers to any more; bytes won."""
+        """Remove those of these blobs that nothing refers to any more, which `let_go` has made certain; bytes won."""
         won, _ = await collection.release(self._room, candidates)
         return won
 

@@ -78,7 +78,7 @@ class Ingest:
         await self._in_thread(self._open, state)
 
     def _open(self, state: HashState | None) -> None:
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._descriptor = _open_upload(self._path)
         size = os.fstat(self._descriptor).st_size
         if state is not None and state[1] == size:
             _, self._hashed, self._hash = state
@@ -218,6 +218,15 @@ class Ingest:
         await self._idle()
         self._job = asyncio.get_running_loop().run_in_executor(None, lambda: function(*arguments, **named))
         await self._idle()
+
+
+def _open_upload(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o600)
+    except PermissionError:  # a process that was killed had made a blob of it, all but its name
+        path.chmod(0o600)
+        return os.open(path, flags, 0o600)
 
 
 def disk_error(error: OSError) -> EngineError:

@@ -41,7 +41,7 @@ async def remove(room: Room, name: str, force: bool, prune: bool, used_by: UsedB
         _decide(plan, row, name)
     finally:
         # What was untagged before a conflict stays untagged.
-        await room.records.store.settled()
+        await room.let_go(digest for row in plan.gone for digest in _blobs(row))
     return await _carry_out(plan)
 
 

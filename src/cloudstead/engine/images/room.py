@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -40,10 +41,29 @@ class Room:
     fetching: KeyedLocks = field(default_factory=KeyedLocks)  # by digest: two pulls need the same layer
     roots: list[Roots] = field(default_factory=list)
     holders: list[Holder] = field(default_factory=list)
+    leaving: Counter[str] = field(default_factory=Counter)  # blobs whose rows were deleted, which a crash could bring back
 
     def holds(self, digest: str) -> bool:
-        """Whether another room's rows speak of a blob, of which there are too many to name."""
-        return any(holds(digest) for holds in self.holders)
+        """Whether another room's rows speak of a blob, of which there are too many to name, or rows did that are on the disk still."""
+        return digest in self.leaving or any(holds(digest) for holds in self.holders)
+
+    async def let_go(self, digests: Iterable[str]) -> None:
+        """Rows that spoke of these blobs were deleted in the turn of the loop that calls this: keep the blobs until that is durable, or was undone.
+
+        Raises:
+            Unavailable: it was undone.
+        """
+        mine = Counter(digests)
+        self.leaving += mine
+        store = self.records.store
+        settled = asyncio.ensure_future(store.settled(store.failures))
+        settled.add_done_callback(lambda _: self._gone(mine, settled))
+        await asyncio.shield(settled)
+
+    def _gone(self, digests: Counter[str], settled: asyncio.Future[None]) -> None:
+        if not settled.cancelled():
+            settled.exception()  # seen, though whoever waited may not be there any more
+        self.leaving -= digests
 
 
 class Unpacking:
