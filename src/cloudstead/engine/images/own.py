@@ -43,6 +43,7 @@ class StoredBlob:
     """The body of a request that is a blob of the content store. Its caller has leased it; who does not know of it reads it as any other body."""
 
     def __init__(self, content: ContentStore, digest: str, size: int) -> None:
+        self.content = content
         self.digest = digest
         self.size = size
         self._pieces = content.stream(digest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudstead.engine.images import digests
+from cloudstead.engine.images.own import StoredBlob
 from cloudstead.engine.registry.errors import DigestInvalid, RangeInvalid, SizeInvalid
 from cloudstead.engine.registry.http import ranges
 from cloudstead.engine.registry.http.answers import DIGEST, EMPTY, VERSION, Header
@@ -27,7 +28,7 @@ async def begin(call: Call) -> HttpResponse:
     if mount is None and digest is not None:
         one_digest((digest,))
         call.rules = await call.gate.enter(call.caller, call.name, "upload-complete")
-        await call.uploads.whole(call.rules.repository, digest, call.request.stream())
+        await _whole(call, digest)
         return _created(call, digest)
     if algorithm is not None and algorithm not in digests.ALGORITHMS:
         raise DigestInvalid(f"unsupported digest algorithm: {algorithm[:100]!r}")
@@ -47,6 +48,15 @@ async def _mount(call: Call, digest: str, source: str) -> bool:
         if size is not None:
             await catalog.link(place, (digest, size))
     return size is not None
+
+
+async def _whole(call: Call, digest: str) -> None:
+    """From the request's body, or, where that comes from our own engine and is here already, without a byte of it."""
+    body, place = call.request.body, call.rules.repository
+    if isinstance(body, StoredBlob) and body.digest == digest and body.content is call.catalog.content:
+        await call.catalog.link(place, (digest, body.size))
+    else:
+        await call.uploads.whole(place, digest, call.request.stream())
 
 
 async def append(call: Call) -> HttpResponse:
