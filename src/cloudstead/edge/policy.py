@@ -87,6 +87,10 @@ class PolicyAuthorizer:
         self._source = source
         self._warned: set[tuple[str, str, str]] = set()
 
+    @property
+    def idle(self) -> bool:
+        return self.mode == "off"
+
     def check(self, ctx: Context, operation: Operation, request: Request) -> None:
         """Judge a call before its handler runs, for each of the resources that it concerns."""
         if self.mode != "off" and (refusal := _unfit(ctx.identity, operation)) is not None:

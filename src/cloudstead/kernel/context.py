@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 class Authorizer(Protocol):
     """Decides whether a caller may do a thing. The edge implements it over kernel.policy; the daemon wires the two."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether `check` and `require` let everything pass: IAM is off."""
+        ...
+
     def check(self, ctx: Context, operation: Operation, request: Request) -> None:
         """Raises AccessDenied when policies refuse the call."""
 

@@ -4,7 +4,17 @@ from cloudstead.kernel.operations import Service
 
 SERVICE = Service(
     name="ecr",
-    modules=("repositories", "creation_templates",),
+    modules=(
+        "repositories",
+        "creation_templates",
+        "authorization",
+        "pull_times",
+        "registries",
+        "repository_policies",
+        "settings",
+        "signing",
+        "tagging",
+    ),
     tables="model:TABLES",
     start="controller:start",
     eager=True,  # images expire, are scanned and replicated also when nobody calls

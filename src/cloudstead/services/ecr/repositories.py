@@ -76,7 +76,7 @@ def unknown(account: str, name: str) -> api.RepositoryNotFoundException:
 
 def rules_of(ctx: Context, row: RepositoryRow) -> Rules:
     """What the catalog is to keep to in this repository."""
-    return pushes.rules_of(ctx.cloud, row)
+    return pushes.rules_of(ctx.cloud, *row.key)
 
 
 def describe(ctx: Context, row: RepositoryRow) -> api.Repository:
