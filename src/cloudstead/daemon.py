@@ -43,6 +43,7 @@ from cloudstead.kernel.store import Damaged, Store, StoreError
 from cloudstead.services import SERVICES
 from cloudstead.services.ecr.model import REPOSITORIES
 from cloudstead.services.iam.credentials import IamCredentials, register_root_key
+from cloudstead.services.registries import Registries
 from cloudstead.settings import Settings, endpoint_of
 
 log = logging.getLogger("cloudstead")
@@ -102,6 +103,7 @@ class Cloudstead:
         self.calls = Calls(cloud, Identifier(index), authenticator, companions, calllog)
         self.calls.page("/_cloudstead/health", self._health)
         self.calls.page("/_cloudstead/status", self._status)
+        self.calls.registries = Registries(cloud)
         server = Server(self.calls, limits=Limits(connections=connections_at_once()))
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         self.hasten = server.hasten

@@ -22,6 +22,7 @@ from cloudstead.edge.companion.proxy import bucket_of
 from cloudstead.edge.identify import Identifier, Target
 from cloudstead.edge.procedures import Procedures
 from cloudstead.edge.protocols import protocol
+from cloudstead.edge.registry_requests import is_for_registry
 from cloudstead.edge.sigv4_errors import SlowDown, as_s3_says
 from cloudstead.edge.verified import as_described, verified
 from cloudstead.http.messages import HttpRequest, HttpResponse
@@ -57,6 +58,27 @@ class Companions(TypingProtocol):
     def needs(self, request: HttpRequest, service: str, operation: str, form_key: str = "") -> list[Need]: ...
 
 
+class RegistryTold(TypingProtocol):
+    """Of a request that a registry has answered: for the log."""
+
+    @property
+    def account(self) -> str: ...
+    @property
+    def region(self) -> str: ...
+    @property
+    def operation(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def caller(self) -> str: ...
+
+
+class Registries(TypingProtocol):
+    """The registries of images. They have a protocol of their own, in which they refuse, too; nothing is raised."""
+
+    async def __call__(self, request: HttpRequest, request_id: str, *, busy: bool) -> tuple[HttpResponse, RegistryTold]: ...
+
+
 class Calls:
     """The handler of every AWS call."""
 
@@ -71,6 +93,7 @@ class Calls:
         self._procedures = Procedures(cloud)
         self._under_way = 0
         self._pages: dict[str, Page] = {}  # paths of our own, such as /_cloudstead/health
+        self.registries: Registries | None = None
 
     def page(self, path: str, answer: Page) -> None:
         """Answer a path of our own; AWS has none below /_cloudstead/."""
@@ -80,6 +103,8 @@ class Calls:
         own = self._pages.get(request.path)
         if own is not None:
             return await own(request)
+        if self.registries is not None and is_for_registry(request):
+            return await self._registry(self.registries, request)
         call = Call(request)
         self._under_way += 1
         failures = self._cloud.store.failures  # what is undone while the call awaits something must not be acknowledged
@@ -103,6 +128,17 @@ class Calls:
             call.error,
             call.identity.arn,
         )
+        return response
+
+    async def _registry(self, registries: Registries, request: HttpRequest) -> HttpResponse:
+        began, number = time.perf_counter(), request_id()
+        self._under_way += 1
+        try:
+            response, told = await registries(request, number, busy=self._under_way > MOST_UNDER_WAY)
+        finally:
+            self._under_way -= 1
+        took = time.perf_counter() - began
+        self._calllog.write(number, told.account, told.region, told.operation, response.status, took, told.error, told.caller)
         return response
 
     async def _answer(self, call: Call) -> HttpResponse:

@@ -106,6 +106,10 @@ class Uploads:
             await self._catalog.link(place, (digest, ingest.offset))
         return ingest.offset
 
+    async def adopt(self, place: Repository, digest: str, size: int) -> None:
+        """A blob that the content store has already, and that whoever pushes it holds; raises BlobUnknown when it has not."""
+        await self._catalog.link(place, (digest, size))
+
     async def cancel(self, place: Repository, upload: str) -> None:
         """Nothing of it stays. Raises UploadUnknown, UploadBusy."""
         ingest = await self._open(place, upload, "")

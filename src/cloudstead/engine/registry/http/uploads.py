@@ -1,6 +1,8 @@
 """Uploads: a POST begins one, PATCH adds to it, PUT completes it. A POST may also do it all, or need no upload because a repository has the blob.
 
 docker sends one PATCH without Content-Range and Content-Type; others send chunks with Content-Range, which must go on where the upload stands.
+
+Our own engine pushes a `StoredBlob`: it says that the content store has the blob, so nothing is read or hashed.
 """
 
 from __future__ import annotations
@@ -34,6 +36,14 @@ async def begin(call: Call) -> HttpResponse:
         raise DigestInvalid(f"unsupported digest algorithm: {algorithm[:100]!r}")
     upload = call.uploads.begin(call.rules.repository, algorithm or "sha256")
     return HttpResponse(202, [*_progress(call, upload, 0), EMPTY])
+
+
+async def _take_whole(call: Call, digest: str) -> None:
+    body, place = call.request.body, call.rules.repository
+    if isinstance(body, StoredBlob) and body.digest == digest:
+        await call.uploads.adopt(place, digest, body.size)
+    else:
+        await call.uploads.whole(place, digest, call.request.stream())
 
 
 async def _mount(call: Call, digest: str, source: str) -> bool:
@@ -74,9 +84,14 @@ async def append(call: Call) -> HttpResponse:
 async def complete(call: Call) -> HttpResponse:
     given = tuple(Query(call.request.query).all("digest"))
     chunk = _chunk(call)
+    body, place = call.request.body, call.rules.repository
+    if isinstance(body, StoredBlob) and given == (body.digest,) and call.uploads.size(place, call.rest) == 0:
+        await call.uploads.adopt(place, body.digest, body.size)
+        await call.uploads.cancel(place, call.rest)
+        return _created(call, body.digest)
     try:
         digest, _ = await call.uploads.complete(
-            call.rules.repository, call.rest, *given, data=call.request.stream(), offset=None if chunk is None else chunk.first
+            place, call.rest, *given, data=call.request.stream(), offset=None if chunk is None else chunk.first
         )
     except RangeInvalid as error:
         raise _told_where(call, error) from None

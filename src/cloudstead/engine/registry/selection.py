@@ -1,0 +1,71 @@
+"""What a pair of digest and tag stands for in a repository, and AWS's words for one that stands for nothing.
+
+ECR and ECR Public name images in the same way and refuse in the same words; their APIs have structures of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple, TypeAlias
+
+from cloudstead.engine.registry.catalog import Catalog
+from cloudstead.engine.registry.model import ImageRow, Repository
+
+TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,299}")
+DIGEST = re.compile(r"[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+")
+
+Code: TypeAlias = Literal[
+    "InvalidImageDigest", "InvalidImageTag", "ImageTagDoesNotMatchDigest", "ImageNotFound", "MissingDigestAndTag", "ImageReferencedByManifestList"
+]  # fmt: skip
+
+
+class Found(NamedTuple):
+    """An image, and the tag by which it was asked for; empty: by its digest."""
+
+    image: ImageRow
+    tag: str
+
+
+class NotFound(NamedTuple):
+    code: Code
+    reason: str
+
+    @property
+    def invalid(self) -> bool:
+        """The request is wrong in itself, whatever there is."""
+        return self.code in ("MissingDigestAndTag", "InvalidImageDigest", "InvalidImageTag")
+
+    @property
+    def constraint(self) -> str:
+        """What an operation on one image says that the request does not keep to."""
+        return self.reason.removeprefix("Invalid request parameters: ")
+
+
+def look_up(catalog: Catalog, place: Repository, digest: str | None, tag: str | None) -> Found | NotFound:
+    if not digest and not tag:
+        return NotFound("MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null")
+    if digest and not DIGEST.fullmatch(digest):
+        rule = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"
+        return NotFound("InvalidImageDigest", f"Invalid request parameters: {rule}")
+    if tag and not TAG.fullmatch(tag):
+        return NotFound("InvalidImageTag", f"Invalid request parameters: image tag should satisfy the regex '{TAG.pattern}'")
+    image = catalog.image(place, digest) if digest else catalog.resolve(place, tag or "")
+    standing = catalog.tag(place, tag) if tag else None
+    if image is None or (tag and standing is None):
+        return NotFound("ImageNotFound", "Requested image not found")
+    if standing is not None and standing.digest != image.digest:
+        return NotFound("ImageTagDoesNotMatchDigest", "Requested image tag does not match the requested image digest")
+    return Found(image, tag or "")
+
+
+def shown(digest: str | None, tag: str | None) -> str:
+    """As AWS's sentences have it."""
+    return f"{{imageDigest:'{digest or 'null'}', imageTag:'{tag or 'null'}'}}"
+
+
+def size_of(catalog: Catalog, image: ImageRow) -> int:
+    """imageSizeInBytes: of what a pull fetches, compressed. Of an index: the largest of its images."""
+    if image.is_index:
+        children = [catalog.image(image.place, each.digest) for each in image.children]
+        return max((size_of(catalog, child) for child in children if child is not None and not child.is_index), default=image.size)
+    return image.size + sum(each.size for each in image.blobs)
