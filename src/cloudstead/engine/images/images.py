@@ -152,7 +152,7 @@ class LocalImages:
     def tag(self, image: str, reference: str) -> None:
         row = self._room.records.find(image)
         name = tagged_reference(reference)
-        self._room.records.name(name, row.id, row.manifest)
+        self._room.records.name(name, row.id, self._room.records.target_of(image, row))
         self._room.records.tell("tag", row.id, name.familiar)
 
     def history(self, image: str) -> list[history.Line]:

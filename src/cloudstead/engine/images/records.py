@@ -52,6 +52,12 @@ class Records:
     def named(self, reference: Reference) -> ReferenceRow | None:
         return self.store.table(REFERENCES).get((reference.key,))
 
+    def target_of(self, name: str, row: ImageRow) -> Descriptor:
+        """What an image was found by: the index that a name stands for, or its manifest."""
+        reference = try_parse(name)
+        named = self.named(reference) if reference is not None else None
+        return named.target if named is not None and named.image == row.id else row.manifest
+
     def by_id(self, image: str) -> ImageRow | None:
         return self.store.table(IMAGES).get((image if image.startswith("sha256:") else f"sha256:{image}",))
 
