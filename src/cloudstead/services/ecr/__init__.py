@@ -7,10 +7,13 @@ SERVICE = Service(
     modules=(
         "repositories",
         "creation_templates",
+        "lifecycle_policies",
+        "replication",
         "authorization",
         "pull_times",
         "registries",
         "repository_policies",
+        "scans",
         "settings",
         "signing",
         "tagging",

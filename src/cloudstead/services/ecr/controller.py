@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from cloudstead.kernel.context import Cloud, Context
+from cloudstead.services.ecr.lifecycle.running import Lifecycle
+from cloudstead.services.ecr.replicating import Replication
 
 if TYPE_CHECKING:
     from cloudstead.engine.registry.catalog import Catalog
@@ -28,7 +30,9 @@ class Ecr:
 
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
-        self._running: list[Running] = []
+        self.lifecycle = Lifecycle(cloud)
+        self.replication = Replication(self)
+        self._running: list[Running] = [self.lifecycle, self.replication]
 
     @property
     def catalog(self) -> Catalog:

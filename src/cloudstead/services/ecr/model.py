@@ -75,6 +75,7 @@ class Destination(NamedTuple):
 class ReplicationRule(msgspec.Struct, frozen=True):
     destinations: tuple[Destination, ...]
     prefixes: tuple[str, ...] = ()  # PREFIX_MATCH of repositories' names; none: all
+    deletes: bool | None = None  # whether deletions are replicated too; None: not said, no
 
 
 class Registry(Row, frozen=True, kw_only=True):
@@ -101,7 +102,7 @@ class Preview(Row, frozen=True, kw_only=True):
     region: str
     repository: str
     policy: str
-    status: str = "IN_PROGRESS"
+    status: Literal["IN_PROGRESS", "COMPLETE", "FAILED"] = "IN_PROGRESS"
     results: tuple[PreviewResult, ...] = ()
     started: float
 
@@ -111,8 +112,8 @@ class PreviewResult(msgspec.Struct, frozen=True):
     digest: str
     pushed: float
     action: str  # EXPIRE or TRANSITION
-    priority: int
-    target: str | None = None  # the storage class of a transition
+    priority: int  # of the rule; 0: it follows an image that was archived by hand
+    storage: str = "STANDARD"  # where it is now
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -138,7 +139,7 @@ class Scan(Row, frozen=True, kw_only=True):
 
 
 class Copy(Row, frozen=True, kw_only=True):
-    """One image and one destination of a replication rule."""
+    """One image and one destination of a replication rule: what is to be done there (IN_PROGRESS), or what came of it."""
 
     account: str
     region: str
@@ -146,8 +147,10 @@ class Copy(Row, frozen=True, kw_only=True):
     digest: str
     to_region: str
     to_account: str
-    tag: str = ""
-    status: str = "IN_PROGRESS"  # COMPLETE, FAILED
+    tags: tuple[str, ...] = ()  # to be set there
+    untag: tuple[str, ...] = ()  # to be taken off there
+    gone: bool = False  # it was deleted, and is to be there too
+    status: Literal["IN_PROGRESS", "COMPLETE", "FAILED"] = "IN_PROGRESS"
     failure: str = ""
 
 
@@ -182,12 +185,32 @@ class CreationTemplate(Row, frozen=True, kw_only=True):
     updated: float
 
 
+class Replicated(msgspec.Struct, frozen=True):
+    """One replication of a backfill: an image and one of its tags, or an image without any."""
+
+    repository: str
+    digest: str
+    tag: str = ""
+    failure: str = ""
+
+
 class Backfill(Row, frozen=True, kw_only=True):
+    """The images of before a replication configuration, on their way to one destination."""
+
     account: str
     region: str
     id: str
-    document: str  # what was asked for and how far it is, as JSON
+    to_region: str
+    to_account: str
+    status: Literal["PREPARING", "IN_PROGRESS", "COMPLETE", "FAILED", "STOPPING", "STOPPED"] = "PREPARING"
+    failure: str = ""
     started: float
+    ended: float | None = None
+    total: int | None = None  # None: not counted yet
+    completed: int = 0
+    failed: int = 0
+    failures: tuple[str, ...] = ()  # each once
+    results: tuple[Replicated, ...] = ()  # at its end
 
 
 class PullTimeExclusion(Row, frozen=True, kw_only=True):
@@ -216,7 +239,16 @@ SCANS = Table(
     key=lambda row: (row.account, row.region, row.repository, row.digest),
     indexes={"under_way": lambda row: (row.account, row.region, row.repository, row.digest) if row.status == "IN_PROGRESS" else None},
 )
-COPIES = Table("ecr.copies", Copy, key=lambda row: (row.account, row.region, row.repository, row.digest, row.to_account, row.to_region))
+COPIES = Table(
+    "ecr.copies",
+    Copy,
+    key=lambda row: (row.account, row.region, row.repository, row.digest, row.to_account, row.to_region),
+    indexes={
+        "open": lambda row: (
+            (row.account, row.region, row.repository, row.to_account, row.to_region, row.digest) if row.status == "IN_PROGRESS" else None
+        )
+    },
+)
 PULL_THROUGH_RULES = Table("ecr.pull_through_rules", PullThroughRule, key=lambda row: (row.account, row.region, row.prefix))
 TEMPLATES = Table("ecr.creation_templates", CreationTemplate, key=lambda row: (row.account, row.region, row.prefix))
 BACKFILLS = Table("ecr.backfills", Backfill, key=lambda row: (row.account, row.region, row.id))

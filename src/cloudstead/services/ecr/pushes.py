@@ -28,9 +28,9 @@ Pushed: TypeAlias = Callable[[Cloud, Transaction, RepositoryRow, Put], None]
 Removed: TypeAlias = Callable[[Cloud, Transaction, RepositoryRow, list[ImageRow]], None]
 Untagged: TypeAlias = Callable[[Cloud, Transaction, RepositoryRow, ImageRow, str], None]
 
-PUSHED: tuple[str, ...] = ()
-REMOVED: tuple[str, ...] = ()
-UNTAGGED: tuple[str, ...] = ()
+PUSHED: tuple[str, ...] = ("limits:check", "events:pushed", "replicating:pushed", "scanning.scanner:pushed")
+REMOVED: tuple[str, ...] = ("events:removed", "replicating:removed", "scanning.scanner:removed")
+UNTAGGED: tuple[str, ...] = ("events:untagged", "replicating:untagged")
 
 _REMEMBERED = 10_000  # repositories whose rules are kept
 
@@ -48,8 +48,20 @@ def rules_of(cloud: Cloud, account: str, region: str, name: str) -> Rules:
             immutable=partial(_immutable, cloud, key),
             also=partial(_pushed, cloud, key),
             removed=partial(_removed, cloud, key),
+            untagged=partial(_untagged, cloud, key),
         )
     return rules
+
+
+def without(cloud: Cloud, row: RepositoryRow, *modules: str) -> Rules:
+    """The same for what no client has pushed or deleted: the functions of these modules are passed over."""
+    return Rules(
+        row.place,
+        immutable=partial(_immutable, cloud, row.key),
+        also=partial(_pushed, cloud, row.key, but=modules),
+        removed=partial(_removed, cloud, row.key, but=modules),
+        untagged=partial(_untagged, cloud, row.key, but=modules),
+    )
 
 
 def is_immutable(row: RepositoryRow, tag: str) -> bool:
@@ -91,32 +103,33 @@ def _immutable(cloud: Cloud, key: Key, tag: str) -> bool:
     return row is not None and is_immutable(row, tag)
 
 
-def _pushed(cloud: Cloud, key: Key, tx: Transaction, put: Put) -> None:
+def _pushed(cloud: Cloud, key: Key, tx: Transaction, put: Put, *, but: tuple[str, ...] = ()) -> None:
     row = cloud.store.table(REPOSITORIES).get(key)
     if row is None:  # it was deleted while the push was under way; nothing of the push must stay
         raise NameUnknown(f"The repository with name '{key[2]}' does not exist in the registry with id '{key[0]}'")
-    for function in _functions(PUSHED):
+    for function in _functions(PUSHED, but):
         function(cloud, tx, row, put)
 
 
-def _removed(cloud: Cloud, key: Key, tx: Transaction, images: list[ImageRow]) -> None:
+def _removed(cloud: Cloud, key: Key, tx: Transaction, images: list[ImageRow], *, but: tuple[str, ...] = ()) -> None:
     row = cloud.store.table(REPOSITORIES).get(key)
     if row is not None:
-        for function in _functions(REMOVED):
+        for function in _functions(REMOVED, but):
             function(cloud, tx, row, images)
 
 
-def _untagged(cloud: Cloud, key: Key, tx: Transaction, image: ImageRow, tag: str) -> None:
+def _untagged(cloud: Cloud, key: Key, tx: Transaction, image: ImageRow, tag: str, *, but: tuple[str, ...] = ()) -> None:
     row = cloud.store.table(REPOSITORIES).get(key)
     if row is not None:
-        for function in _functions(UNTAGGED):
+        for function in _functions(UNTAGGED, but):
             function(cloud, tx, row, image, tag)
 
 
-@lru_cache(8)
-def _functions(references: tuple[str, ...]) -> tuple[Any, ...]:
+@lru_cache(32)
+def _functions(references: tuple[str, ...], but: tuple[str, ...]) -> tuple[Any, ...]:
     found = []
     for reference in references:
         module, _, name = reference.partition(":")
-        found.append(getattr(importlib.import_module(f"{__package__}.{module}"), name))
+        if module not in but:
+            found.append(getattr(importlib.import_module(f"{__package__}.{module}"), name))
     return tuple(found)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.policy import RESOURCE, MalformedPolicy, parse
-from cloudstead.services.ecr import api, arns, pushes, repositories
+from cloudstead.services.ecr import api, arns, pushes, replication, repositories
 from cloudstead.services.ecr.model import REGISTRIES, REPOSITORIES, Registry, RepositoryRow, ScanningRule
 
 # The model's pattern takes time exponential in the length; this one matches the same.
@@ -31,14 +31,7 @@ def change(ctx: Context, **changes: Any) -> Registry:
 @operation(resource="*")
 async def describe_registry(ctx: Context, request: api.DescribeRegistryRequest) -> api.DescribeRegistryResponse:
     """The registry's account and where it replicates to."""
-    rules = [
-        api.ReplicationRule(
-            destinations=[api.ReplicationDestination(region=each.region, registry_id=each.account) for each in rule.destinations],
-            repository_filters=[api.RepositoryFilter(filter=prefix, filter_type="PREFIX_MATCH") for prefix in rule.prefixes] or None,
-        )
-        for rule in of(ctx).replication
-    ]
-    return api.DescribeRegistryResponse(registry_id=ctx.account, replication_configuration=api.ReplicationConfiguration(rules=rules))
+    return api.DescribeRegistryResponse(registry_id=ctx.account, replication_configuration=replication.describe(of(ctx).replication))
 
 
 # the registry's policy
