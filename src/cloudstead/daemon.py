@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -41,6 +42,7 @@ from cloudstead.kernel.events import Bus
 from cloudstead.kernel.operations import Registry
 from cloudstead.kernel.store import Damaged, Store, StoreError
 from cloudstead.services import SERVICES
+from cloudstead.services.ecr import downloads
 from cloudstead.services.ecr.model import REPOSITORIES
 from cloudstead.services.iam.credentials import IamCredentials, register_root_key
 from cloudstead.services.registries import Registries
@@ -103,6 +105,7 @@ class Cloudstead:
         self.calls = Calls(cloud, Identifier(index), authenticator, companions, calllog)
         self.calls.page("/_cloudstead/health", self._health)
         self.calls.page("/_cloudstead/status", self._status)
+        self.calls.page(downloads.PATH, partial(downloads.answer, cloud))
         self.calls.registries = Registries(cloud)
         server = Server(self.calls, limits=Limits(connections=connections_at_once()))
         stack.push_async_callback(server.stop, DRAIN_SECONDS)

@@ -157,6 +157,29 @@ def page_of(
     return found, None
 
 
+def page_along(
+    ctx: Context,
+    entries: Callable[[Any], Iterable[tuple[Any, T]]],
+    *,
+    request: Scope,
+    token: str | None,
+    limit: int,
+    invalid: Callable[[], Exception],
+) -> tuple[list[T], str | None]:
+    """One page of what is too long to be gone through for each: `entries` begins behind a position (None: at the start), and gives each item with its own.
+
+    Positions are strings, numbers or tuples of them.
+    """
+    found: list[T] = []
+    last: Any = None
+    for position, item in entries(_position(ctx, request, token, invalid)):
+        if len(found) == limit:
+            return found, encode(secret(ctx.store), scope_of(ctx, request), last)
+        found.append(item)
+        last = position
+    return found, None
+
+
 def _position(ctx: Context, request: Scope, token: str | None, invalid: Callable[[], Exception]) -> Any:
     if not token:
         return None
