@@ -122,6 +122,26 @@ def build_parser() -> argparse.ArgumentParser:
     image.add_argument("--refresh", action="store_true", help="make it anew even when the cache has it")
     image.add_argument("--output", "-o", type=_folder, metavar="FILE", help="write an archive for `docker load` instead of loading it")
 
+    security_data = commands.add_parser(
+        "security-data", help="tell or update what image scanning knows of vulnerabilities", parents=[on_data, as_json]
+    )
+    security_data.set_defaults(run="security_data:security_data")
+    security_data.add_argument(
+        "action",
+        nargs="?",
+        default="show",
+        choices=("show", "update"),
+        help="list the data that scans use (the default), or fetch those of Debian's security tracker",
+    )
+    security_data.add_argument(
+        "--from",
+        dest="from_",
+        action="append",
+        default=[],
+        metavar="FILE|URL",
+        help="update from here: a copy of the tracker's data, or a secdb of Alpine; may be given more than once",
+    )
+
     version = commands.add_parser("version", help="tell the version", parents=[as_json])
     version.set_defaults(run="version:version")
 
