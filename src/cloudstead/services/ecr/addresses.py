@@ -1,15 +1,11 @@
-"""Where clients find a registry: `<account>.dkr.ecr.<region>.<where Cloudstead is>`.
-
-Names below `.localhost` mean this machine (RFC 6761), so that every account and region has an address of its own without DNS. Where Cloudstead is
-reached by an address that is not this machine's, no such names exist: clients use the address itself, and the token says which registry it is for.
-"""
+"""Where clients find a registry: `<account>.dkr.ecr.<region>.<where Cloudstead is>`."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from functools import lru_cache
-from urllib.parse import urlsplit
+
+from cloudstead.engine.registry.addresses import below
 
 # AWS's own endpoints are <account>.dkr.ecr.<region>.amazonaws.com, with -fips and, for both families of addresses, <account>.dkr-ecr.<region>.on.aws.
 _HOST = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.", re.ASCII | re.IGNORECASE)
@@ -17,8 +13,7 @@ _HOST = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.", re.ASCII |
 
 def registry_host(endpoint: str, account: str, region: str) -> str:
     """Host and port of a registry."""
-    suffix, apart = _suffix(endpoint)
-    return f"{account}.dkr.ecr.{region}.{suffix}" if apart else suffix
+    return below(endpoint, f"{account}.dkr.ecr.{region}")
 
 
 def registry_url(endpoint: str, account: str, region: str) -> str:
@@ -27,20 +22,6 @@ def registry_url(endpoint: str, account: str, region: str) -> str:
 
 def repository_uri(endpoint: str, account: str, region: str, name: str) -> str:
     return f"{registry_host(endpoint, account, region)}/{name}"
-
-
-@lru_cache(64)
-def _suffix(endpoint: str) -> tuple[str, bool]:
-    """What comes behind the region, and whether registries have names of their own."""
-    parts = urlsplit(endpoint)
-    host, port = parts.hostname or "localhost", f":{parts.port}" if parts.port else ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return f"{host}{port}", True
-    if address.is_loopback:
-        return f"localhost{port}", True
-    return f"{parts.netloc.rpartition('@')[2]}", False
 
 
 @lru_cache(1024)

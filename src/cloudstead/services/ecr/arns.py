@@ -74,8 +74,13 @@ def combined(first: str | None, second: str | None) -> str | None:
     if first is None or second is None:
         return second if first is None else first
     documents = [json.loads(first), json.loads(second)]
-    statements = [each for document in documents for each in _listed(document["Statement"])]
+    statements = [_unnamed(each) for document in documents for each in _listed(document["Statement"])]
     return json.dumps({"Version": max(document.get("Version", "2008-10-17") for document in documents), "Statement": statements})
+
+
+def _unnamed(statement: dict[str, Any]) -> dict[str, Any]:
+    """Without its name, which is unique in its own policy only."""
+    return {key: value for key, value in statement.items() if key != "Sid"}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -9,7 +9,6 @@ there) costs some look-ups.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -25,20 +24,18 @@ from cloudstead.engine.registry.errors import (
 )
 from cloudstead.engine.registry.gate import Doing, Rules
 from cloudstead.engine.registry.model import BLOBS, ImageRow
+from cloudstead.engine.registry.passwords import Pass
 from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import AccessDenied, ServiceError
 from cloudstead.kernel.shapes import Request
 from cloudstead.services.ecr import addresses, api, arns, authorization, creation_templates, pull_times, pushes, repositories, settings
-from cloudstead.services.ecr.authorization import Pass
 from cloudstead.services.ecr.controller import catalog
 from cloudstead.services.ecr.model import PULL_THROUGH_RULES, REPOSITORIES, RepositoryRow, registry_of
 
 if TYPE_CHECKING:
     from cloudstead.engine.registry.catalog import Catalog
 
-_REMEMBERED: Final = 4096  # headers that were verified
-_LONGEST_HEADER: Final = 16 << 10
 _MOST_SOURCES: Final = 100  # repositories that are asked when a blob is to be mounted from anywhere
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+", re.ASCII)
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*", re.ASCII)
@@ -105,7 +102,7 @@ class EcrGate:
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._passes: OrderedDict[str, Pass] = OrderedDict()  # by the header that showed them, the latest used last
+        self._passwords = authorization.passwords(cloud)
 
     # who
 
@@ -113,25 +110,12 @@ class EcrGate:
         header = request.headers.get("authorization")
         if header is None:
             raise self._unauthorized(request, "Not Authorized")
-        granted = self._passes.get(header)
-        if granted is None:
-            granted = self._verify(request, header)
-        else:
-            self._passes.move_to_end(header)
-        if granted.expires <= self._cloud.clock.time():
-            self._passes.pop(header, None)
-            raise self._unauthorized(request, "Your authorization token has expired. Reauthenticate and try again.")
-        return Caller(self._cloud, request, granted)
-
-    def _verify(self, request: HttpRequest, header: str) -> Pass:
-        shown = authorization.basic(header) if len(header) <= _LONGEST_HEADER else None
-        granted = authorization.opened(self._cloud, shown[1]) if shown is not None and shown[0] == authorization.USER else None
+        granted = self._passwords.verify(header)
         if granted is None:
             raise self._unauthorized(request, "Your Authorization Token is invalid.")
-        if len(self._passes) >= _REMEMBERED:
-            self._passes.popitem(last=False)
-        self._passes[header] = granted
-        return granted
+        if granted.expires <= self._cloud.clock.time():
+            raise self._unauthorized(request, "Your authorization token has expired. Reauthenticate and try again.")
+        return Caller(self._cloud, request, granted)
 
     def _unauthorized(self, request: HttpRequest, message: str) -> Unauthorized:
         host = request.host if _HOST.fullmatch(request.host) else self._cloud.endpoint.partition("://")[2]
