@@ -23,6 +23,7 @@ OPERATIONS = [operation for service in SERVICES for operation in REGISTRY.operat
 
 # Operations for which the reference names no resource type, or for which no ARN can be known beforehand.
 ON_EVERYTHING = {
+    "ecr-public": {"GetAuthorizationToken"},
     "events": {"ListApiDestinations", "ListArchives", "ListConnections", "ListEventBuses", "ListReplays", "TestEventPattern"},
     "iam": {
         "CreateAccountAlias",
@@ -61,12 +62,14 @@ ON_EVERYTHING = {
 
 # Kinds of resources that bear tags, and the operations on one of them that declare none, with the reason.
 TAGGED = {
+    "ecr-public": {"repository"},
     "events": {"event-bus", "rule"},
     "iam": {"instance-profile", "mfa", "oidc-provider", "policy", "role", "saml-provider", "server-certificate", "user"},
     "logs": {"destination", "log-group"},
     "sts": set[str](),
 }
 UNTAGGED = {
+    "ecr-public:DescribeRepositories": "of several repositories",
     "events:ListRuleNamesByTarget": "of all rules of a bus",
     "events:ListRules": "of all rules of a bus",
     "events:PutEvents": "AWS evaluates no tags of buses for it",

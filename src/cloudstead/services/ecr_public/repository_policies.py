@@ -1,0 +1,51 @@
+"""Repository policies: who besides the owner may push, and whom not even the owner's own policies help."""
+
+from __future__ import annotations
+
+from cloudstead.kernel.context import Context
+from cloudstead.kernel.policy import RESOURCE, MalformedPolicy, parse
+from cloudstead.services.ecr_public import api, arns, repositories
+from cloudstead.services.ecr_public.model import REPOSITORIES, PublicRepository
+from cloudstead.services.ecr_public.operations import operation
+
+
+@operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
+async def set_repository_policy(ctx: Context, request: api.SetRepositoryPolicyRequest) -> api.SetRepositoryPolicyResponse:
+    """Set it, whatever was there."""
+    row = repositories.of(ctx, request)
+    try:
+        parse(request.policy_text, RESOURCE)
+    except MalformedPolicy:
+        raise api.InvalidParameterException(
+            "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid repository policy provided'"
+        ) from None
+    with ctx.transaction() as tx:
+        tx.update(REPOSITORIES, row, policy=request.policy_text)
+    return api.SetRepositoryPolicyResponse(registry_id=row.account, repository_name=row.name, policy_text=request.policy_text)
+
+
+@operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
+async def get_repository_policy(ctx: Context, request: api.GetRepositoryPolicyRequest) -> api.GetRepositoryPolicyResponse:
+    row, policy = _require(ctx, request)
+    return api.GetRepositoryPolicyResponse(registry_id=row.account, repository_name=row.name, policy_text=policy)
+
+
+@operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
+async def delete_repository_policy(ctx: Context, request: api.DeleteRepositoryPolicyRequest) -> api.DeleteRepositoryPolicyResponse:
+    row, policy = _require(ctx, request)
+    with ctx.transaction() as tx:
+        tx.update(REPOSITORIES, row, policy=None)
+    return api.DeleteRepositoryPolicyResponse(registry_id=row.account, repository_name=row.name, policy_text=policy)
+
+
+def _require(ctx: Context, request: api.GetRepositoryPolicyRequest | api.DeleteRepositoryPolicyRequest) -> tuple[PublicRepository, str]:
+    """
+    Raises:
+        RepositoryNotFoundException, RepositoryPolicyNotFoundException
+    """
+    row = repositories.of(ctx, request)
+    if row.policy is None:
+        raise api.RepositoryPolicyNotFoundException(
+            f"Repository policy does not exist for the repository with name '{row.name}' in the registry with id '{row.account}'"
+        )
+    return row, row.policy
