@@ -13,6 +13,9 @@ from registry_wire import Wire, digest, header_of, image, password_of, token_of,
 
 from cloudstead import datadir
 from cloudstead.kernel.clock import SystemClock
+from cloudstead.kernel.sessions import Sessions
+from cloudstead.services.iam.credentials import new_key
+from cloudstead.services.iam.model import ACCESS_KEYS
 from support import CloudThread
 
 OWNER, GUEST = "220000000001", "220000000002"
@@ -93,8 +96,6 @@ def test_wrong_passwords_are_refused(cloud: CloudThread) -> None:
 
 
 def test_a_password_of_another_purpose_is_refused(cloud: CloudThread) -> None:
-    from cloudstead.kernel.sessions import Sessions
-
     session = Sessions.of(cloud.running.cloud).seal("session", b"anything")
     assert Wire(cloud, header_of("AWS", session)).ask("GET", "").status == 401
 
@@ -369,3 +370,37 @@ def test_tags_at_creation_need_the_right_to_tag(strict: Strict) -> None:
     client = strict.running.client("ecr", **strict.user("creator", may))
     assert "ecr:TagResource" in refused(client.create_repository, "AccessDeniedException", **about)
     client.create_repository(repositoryName="tagged-at-birth")
+
+
+def test_a_token_is_worth_no_more_than_its_user(strict: Strict) -> None:
+    strict.ecr.create_repository(repositoryName="outlived")
+    wire = strict.wire(strict.user("leaver", TOKEN, {"Effect": "Allow", "Action": "ecr:*", "Resource": "*"}))
+    assert wire.ask("GET", "outlived/tags/list").status == 200
+    strict.iam.delete_user_policy(UserName="leaver", PolicyName="own")
+    assert wire.ask("GET", "outlived/tags/list").status == 403
+
+
+def test_with_iam_other_accounts_need_both_sides(strict: Strict) -> None:
+    owner = "220000000041"
+    key = strict.running.do(_key_of, strict.running, owner)
+    ecr = strict.running.client("ecr", **key)
+    ecr.create_repository(repositoryName="both")
+    user = strict.user("visitor", {"Effect": "Allow", "Action": "ecr:*", "Resource": "*"})
+    client = strict.running.client("ecr", **user)
+    about: dict[str, Any] = {"registryId": owner, "repositoryNames": ["both"]}
+    assert "no resource-based policy allows" in refused(client.describe_repositories, "AccessDeniedException", **about)
+    ecr.set_repository_policy(repositoryName="both", policyText=policy(["ecr:Describe*", *PULL], {"AWS": "000000000000"}))
+    assert client.describe_repositories(**about)["repositories"][0]["registryId"] == owner
+    host = f"{owner}.dkr.ecr.us-east-1.localhost"
+    assert Wire(strict.running, token_of(client), host=host).ask("GET", "both/manifests/1").status == 404
+    without = strict.running.client("ecr", **strict.user("visitor-without", TOKEN))
+    answer = Wire(strict.running, token_of(without), host=host).ask("GET", "both/manifests/1")
+    assert "no identity-based policy allows" in answer.error[1]
+
+
+async def _key_of(running: CloudThread, account: str) -> dict[str, str]:
+    """A key of the root user of an account that a strict cloud did not have."""
+    key = new_key(account, "", 0.0)
+    with running.running.cloud.store.transaction() as tx:
+        tx.insert(ACCESS_KEYS, key)
+    return {"key": key.access_key_id, "secret": key.secret_access_key}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from registry_wire import Wire, token_of, wire_of
 
-from cloudstead.services.ecr import pushes
-from support import CloudThread
+from cloudstead.engine.registry.errors import NameUnknown
+from cloudstead.services.ecr import api, pushes, repositories
+from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.model import PREVIEWS, SCANS, Preview, Scan
+from support import CloudThread, context_in, local_cloud
 
 ACCOUNT = "210000000001"
 
@@ -238,3 +243,37 @@ def test_filters_match_as_wildcards_do(patterns: list[str], text: str) -> None:
 
 def test_a_filter_of_many_wildcards_takes_no_time() -> None:
     assert not pushes.matches("*a" * 100 + "*b", "a" * 256)
+
+
+async def test_nothing_stays_of_a_push_whose_repository_was_deleted_meanwhile(tmp_path: Path) -> None:
+    async with local_cloud(tmp_path, in_memory=True) as cloud:
+        await cloud.ready("ecr")
+        ctx = context_in(cloud)
+        await ctx.call(api.CreateRepositoryRequest(repository_name="going"))
+        rules = repositories.rules_of(ctx, repositories.require(ctx, "going"))
+        await ctx.call(api.DeleteRepositoryRequest(repository_name="going"))
+        index = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}).encode()
+        with pytest.raises(NameUnknown, match="'going' does not exist"):
+            await catalog(ctx).put(rules, index, tag="1")
+        assert list(catalog(ctx).images_of(rules.repository)) == []
+        assert catalog(ctx).tags_of(rules.repository) == []
+
+
+async def test_what_is_written_about_images_goes_with_their_repository(tmp_path: Path) -> None:
+    async with local_cloud(tmp_path, in_memory=True) as cloud:
+        await cloud.ready("ecr")
+        ctx = context_in(cloud)
+        here: dict[str, Any] = {"account": ctx.account, "region": ctx.region}
+        for name in ("goes", "stays"):
+            await ctx.call(api.CreateRepositoryRequest(repository_name=name))
+            with ctx.transaction() as tx:
+                tx.insert(SCANS, Scan(**here, repository=name, digest="sha256:0", status="COMPLETE", requested=0.0))
+                tx.insert(PREVIEWS, Preview(**here, repository=name, policy="{}", started=0.0))
+        await ctx.call(api.DeleteRepositoryRequest(repository_name="goes"))
+        assert [row.repository for row in ctx.table(SCANS).scan()] == ["stays"]
+        assert [row.repository for row in ctx.table(PREVIEWS).scan()] == ["stays"]
+
+
+def test_every_function_that_follows_from_a_push_is_there() -> None:
+    for references in (pushes.PUSHED, pushes.REMOVED, pushes.UNTAGGED):
+        assert all(callable(each) for each in pushes._functions(references, ()))

@@ -40,7 +40,11 @@ def repositories(ctx: Context, request: Any) -> list[str]:
 
 
 def find(ctx: Context, request: Any) -> RepositoryRow | None:
+    """The repository that a request is about, also where it is the only one of a list."""
     name = getattr(request, "repository_name", None)
+    names = getattr(request, "repository_names", None)
+    if name is None and names is not None and len(names) == 1:
+        name = names[0]
     return None if name is None else ctx.table(REPOSITORIES).get((registry_id(ctx, request), ctx.region, name))
 
 

@@ -159,7 +159,7 @@ class EcrGate:
                 f"Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must satisfy regular expression {_NAME.pattern}'"
             )
         owner = caller.owner
-        if doing == "manifest-get" and self._is_cached(caller):
+        if doing == "manifest-get" and self._is_cached(caller, name):
             return
         if doing not in _MAKING or creation_templates.template_for(owner, name, "CREATE_ON_PUSH") is None:
             raise _unknown(caller.account, name)
@@ -181,12 +181,13 @@ class EcrGate:
 
     # pulls
 
-    def _is_cached(self, caller: Caller) -> bool:
-        """Whether the registry caches any other."""
-        return self._cloud.store.table(PULL_THROUGH_RULES).count((caller.account, caller.region)) > 0
+    def _is_cached(self, caller: Caller, name: str) -> bool:
+        """Whether a repository of this name stands for one of another registry."""
+        rules = self._cloud.store.table(PULL_THROUGH_RULES).scan((caller.account, caller.region))
+        return any(creation_templates.covers(rule.prefix, name) for rule in rules)
 
     async def missing(self, caller: Caller, rules: Rules, reference: str) -> None:
-        if self._is_cached(caller):
+        if self._is_cached(caller, rules.repository.name):
             await self._fetch(caller, rules, reference)
         image = catalog(caller.ctx).resolve(rules.repository, reference)
         if image is not None and image.status != "ACTIVE":

@@ -93,7 +93,7 @@ async def get_registry_scanning_configuration(
     return api.GetRegistryScanningConfigurationResponse(registry_id=ctx.account, scanning_configuration=_describe_scanning(of(ctx)))
 
 
-@operation(resource=arns.repositories)
+@operation(resource=arns.repositories, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
 async def batch_get_repository_scanning_configuration(
     ctx: Context, request: api.BatchGetRepositoryScanningConfigurationRequest
 ) -> api.BatchGetRepositoryScanningConfigurationResponse:

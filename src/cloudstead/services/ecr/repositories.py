@@ -192,7 +192,7 @@ async def create_repository(ctx: Context, request: api.CreateRepositoryRequest) 
     return api.CreateRepositoryResponse(repository=describe(ctx, create(ctx, row)))
 
 
-@operation(resource=arns.repositories, resource_policy=arns.registry_policy)
+@operation(resource=arns.repositories, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
 async def describe_repositories(ctx: Context, request: api.DescribeRepositoriesRequest) -> api.DescribeRepositoriesResponse:
     """Those that are named, or all by the page."""
     account = arns.registry_id(ctx, request)
