@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def ecr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ecr]:
         token = api.get_authorization_token()["authorizationData"][0]["authorizationToken"]
         user, _, password = base64.b64decode(token).decode().partition(":")
         assert user == "AWS"
-        yield Ecr(api, f"localhost:{cloud.port}", password, home)
+        yield Ecr(api, f"localhost:{cloud.endpoint.rpartition(':')[2]}", password, home)
 
 
 @pytest.fixture(scope="module")
@@ -155,14 +156,21 @@ def test_buildah_pushes_what_it_built_and_pulls_it_again(ecr: Ecr, tmp_path: Pat
     assert f"{name}" in ecr.run("buildah", *stored, "images")
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose name has fewer than the 50 characters that podman allows."""
+    with tempfile.TemporaryDirectory(prefix="p-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @needs("podman")
-def test_podman_logs_in_pushes_and_pulls(ecr: Ecr, layout: Layout, tmp_path: Path) -> None:
+def test_podman_logs_in_pushes_and_pulls(ecr: Ecr, layout: Layout, tmp_path: Path, short: Path) -> None:
     name = ecr.name("podman/app")
     stored = (
         "--root",
         str(tmp_path / "store"),
         "--runroot",
-        str(tmp_path / "run"),
+        str(short),
         "--storage-driver",
         "vfs",
         "--cgroup-manager",
@@ -250,7 +258,7 @@ def test_oras_pushes_an_artifact_and_pulls_it_again(ecr: Ecr, tmp_path: Path, mo
     monkeypatch.setenv("HOME", str(tmp_path))
     Path("chart.txt").write_text("what is in it\n")
     oras = client.OrasClient(hostname=ecr.address, insecure=True, auth_backend="basic")
-    oras.login(hostname=ecr.address, username="AWS", password=ecr.password, insecure=True)
+    oras.login(hostname=ecr.address, username="AWS", password=ecr.password, tls_verify=False)
     answer = oras.push(target=f"{name}:1", files=["chart.txt:application/vnd.example.chart"], manifest_annotations={"kind": "chart"})
     assert answer.status_code == 201
     [detail] = ecr.api.describe_images(repositoryName="oras/artifact")["imageDetails"]
