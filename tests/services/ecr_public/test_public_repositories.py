@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore import session, xform_name
 from botocore.exceptions import ClientError
 
 from support import ACCOUNT, CloudThread
@@ -88,11 +89,33 @@ def test_repositories_come_by_the_page(cloud: CloudThread) -> None:
     assert refused(client.describe_repositories, nextToken="nonsense")[0] == "InvalidParameterException"
 
 
-@pytest.mark.parametrize("operation", ["describe_registries", "describe_repositories", "get_authorization_token"])
-def test_other_regions_have_no_public_registry(cloud: CloudThread, operation: str) -> None:
+MEMBERS: dict[str, Any] = {
+    "repositoryName": "any",
+    "resourceArn": f"arn:aws:ecr-public::{ACCOUNT}:repository/any",
+    "catalogData": {},
+    "imageIds": [{"imageTag": "x"}],
+    "imageManifest": "{}",
+    "layerDigests": [f"sha256:{'0' * 64}"],
+    "layerPartBlob": b"x",
+    "partFirstByte": 0,
+    "partLastByte": 0,
+    "policyText": "{}",
+    "tagKeys": [],
+    "tags": [],
+    "uploadId": "00000000-0000-0000-0000-000000000000",
+}
+OPERATIONS = session.Session().get_service_model("ecr-public")
+
+
+@pytest.mark.parametrize("name", OPERATIONS.operation_names)
+def test_other_regions_have_no_public_registry(cloud: CloudThread, name: str) -> None:
     client = cloud.client("ecr-public", region="eu-west-1")
-    name = "".join(word.capitalize() for word in operation.split("_"))
-    assert refused(getattr(client, operation)) == ("UnsupportedCommandException", f"{name} command is only supported in us-east-1.")
+    shape = OPERATIONS.operation_model(name).input_shape
+    given = {member: MEMBERS[member] for member in (shape.required_members if shape is not None else ())}
+    assert refused(getattr(client, xform_name(name)), **given) == (
+        "UnsupportedCommandException",
+        f"{name} command is only supported in us-east-1.",
+    )
 
 
 def test_catalog_data_are_kept_and_replaced_as_a_whole(public: Any) -> None:
@@ -158,6 +181,14 @@ def test_a_policy_that_is_none_is_refused(public: Any, text: str) -> None:
     assert "Invalid repository policy provided" in message
 
 
+def test_whoever_locks_himself_out_must_mean_it(public: Any) -> None:
+    public.create_repository(repositoryName="locked")
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "ecr-public:SetRepositoryPolicy"}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    assert refused(public.set_repository_policy, repositoryName="locked", policyText=text)[0] == "InvalidParameterException"
+    assert public.set_repository_policy(repositoryName="locked", policyText=text, force=True)["policyText"] == text
+
+
 def test_another_account_sees_what_a_policy_lets_it_see(cloud: CloudThread, public: Any) -> None:
     public.create_repository(repositoryName="shared")
     friend, stranger = cloud.client("ecr-public", key="111111111111"), cloud.client("ecr-public", key="555555555555")
@@ -198,7 +229,10 @@ def test_tags_that_cannot_be_are_refused(public: Any) -> None:
     assert refused(public.tag_resource, resourceArn=arn, tags=[{"Key": "aws:x", "Value": ""}])[0] == "InvalidTagParameterException"
     assert refused(public.tag_resource, resourceArn=arn, tags=[{"Value": "x"}])[0] == "InvalidParameterException"
     assert refused(public.tag_resource, resourceArn="nonsense", tags=[])[0] == "InvalidParameterException"
-    assert refused(public.tag_resource, resourceArn=arn.replace("ecr-public::", "ecr-public:eu-west-1:"), tags=[])[0] == "InvalidParameterException"
+    assert (
+        refused(public.tag_resource, resourceArn=arn.replace("ecr-public::", "ecr-public:eu-west-1:"), tags=[])[0]
+        == "InvalidParameterException"
+    )
     assert refused(public.list_tags_for_resource, resourceArn=f"{arn}-else")[0] == "RepositoryNotFoundException"
 
 
@@ -206,8 +240,14 @@ def test_policies_name_the_service_with_its_hyphen(tmp_path: Path) -> None:
     with CloudThread(tmp_path, iam="enforce") as strict:
         iam = strict.client("iam")
         iam.create_user(UserName="pusher")
-        document = {"Effect": "Allow", "Action": "ecr-public:CreateRepository", "Resource": f"arn:aws:ecr-public::{ACCOUNT}:repository/mine"}
-        iam.put_user_policy(UserName="pusher", PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [document]}))
+        document = {
+            "Effect": "Allow",
+            "Action": "ecr-public:CreateRepository",
+            "Resource": f"arn:aws:ecr-public::{ACCOUNT}:repository/mine",
+        }
+        iam.put_user_policy(
+            UserName="pusher", PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [document]})
+        )
         key = iam.create_access_key(UserName="pusher")["AccessKey"]
         client = strict.client("ecr-public", key=key["AccessKeyId"], secret=key["SecretAccessKey"])
         assert client.create_repository(repositoryName="mine")["repository"]["repositoryName"] == "mine"

@@ -6,6 +6,7 @@
     principals.py   who calls, and whom a statement names
     conditions.py   every condition operator
     evaluate.py     AuthorizationRequest + PolicySet -> Decision
+    lockout.py      whether a policy would keep its author from setting another
     positions.py    where in a document its statements stand (for the Simulate operations)
 
 A document is turned into closures, sets and regular expressions when it is first seen, and remembers for each action the few statements that

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
-from cloudstead.kernel.policy import NO_POLICIES, AuthorizationRequest, Principal, Source, evaluate, parse
+from cloudstead.kernel.policy.lockout import locks_out
 from cloudstead.services.ecr import api, arns, checks, repositories
 from cloudstead.services.ecr.model import REPOSITORIES, RepositoryRow
-
-_SET = "ecr:SetRepositoryPolicy"
 
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
@@ -16,7 +14,7 @@ async def set_repository_policy(ctx: Context, request: api.SetRepositoryPolicyRe
     """Give a repository a policy, in place of the one that it had. Whoever would lock himself out must say that he means it (`force`)."""
     row = repositories.of(ctx, request)
     checks.check_policy(request.policy_text)
-    if not request.force and _locks_out(ctx, row, request.policy_text):
+    if not request.force and locks_out(ctx.identity, ctx.source_ip, request.operation, row.arn(), row.account, request.policy_text):
         repositories.invalid(
             "PolicyText", "The policy would prevent the caller from setting another repository policy; set it with force if that is meant"
         )
@@ -48,25 +46,3 @@ def _require(row: RepositoryRow) -> str:
             f"Repository policy does not exist for the repository with name '{row.name}' in the registry with id '{row.account}'"
         )
     return row.policy
-
-
-def _locks_out(ctx: Context, row: RepositoryRow, policy: str) -> bool:
-    """Whether the policy itself denies its author to set the next."""
-    about: dict[str, tuple[str, ...]] = {
-        "aws:principalarn": (ctx.identity.principal_arn,),
-        "aws:principalaccount": (ctx.identity.account,),
-        "aws:userid": (ctx.identity.user_id,),
-        "aws:sourceip": (ctx.source_ip,),
-    }
-    decision = evaluate(
-        AuthorizationRequest(
-            principal=Principal.of(ctx.identity),
-            action=_SET,
-            resource=row.arn(),
-            context=about,
-            resource_account=row.account,
-            resource_policy=Source(parse(policy), "ResourcePolicy", "resource"),
-        ),
-        NO_POLICIES,
-    )
-    return decision.outcome == "explicitDeny"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cloudstead.engine.registry.passwords import LIFETIME, Pass, Passwords
 from cloudstead.kernel.context import Cloud, Context
-from cloudstead.services.ecr_public import api
-from cloudstead.services.ecr_public.operations import REGION, operation
+from cloudstead.kernel.operations import operation
+from cloudstead.services.ecr_public import api, regions
+from cloudstead.services.ecr_public.regions import REGION
 
 
 def passwords(cloud: Cloud) -> Passwords:
@@ -20,6 +21,7 @@ def passwords(cloud: Cloud) -> Passwords:
 @operation(resource="*")
 async def get_authorization_token(ctx: Context, request: api.GetAuthorizationTokenRequest) -> api.GetAuthorizationTokenResponse:
     """A user and password for twelve hours; who asks needs STS's leave for tokens that are shown to a service, too."""
+    regions.require(ctx, request.operation)
     ctx.require(
         "sts:GetServiceBearerToken", "*", {"sts:AWSServiceName": "ecr-public.amazonaws.com", "sts:DurationSeconds": str(int(LIFETIME))}
     )

@@ -7,10 +7,10 @@ import base64
 from msgspec.structs import replace
 
 from cloudstead.kernel.context import Context
+from cloudstead.kernel.operations import operation
 from cloudstead.kernel.store import Transaction
 from cloudstead.services.ecr_public import api, arns, repositories
 from cloudstead.services.ecr_public.model import LOGOS, REPOSITORIES, CatalogData, Logo, PublicRepository
-from cloudstead.services.ecr_public.operations import operation
 
 _KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"<svg", "image/svg+xml"))
 

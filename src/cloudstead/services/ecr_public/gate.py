@@ -24,7 +24,7 @@ from cloudstead.kernel.identity import anonymous
 from cloudstead.kernel.shapes import Request
 from cloudstead.services.ecr_public import api, arns, authorization, registries, repositories
 from cloudstead.services.ecr_public.model import REGISTRIES, REPOSITORIES, PublicRepository, registry_of
-from cloudstead.services.ecr_public.operations import REGION
+from cloudstead.services.ecr_public.regions import REGION
 
 _ANONYMOUS: Final = frozenset(("manifest-get", "blob-get", "blob-head", "tags"))
 _NOBODY: Final = f"Basic {base64.b64encode(b':').decode()}"  # what some clients show when they have no password

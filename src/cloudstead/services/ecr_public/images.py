@@ -10,10 +10,10 @@ from cloudstead.engine.registry.gate import Put
 from cloudstead.engine.registry.model import IMAGES, TAGS, ImageRow
 from cloudstead.engine.registry.selection import Found
 from cloudstead.kernel.context import Context
+from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
 from cloudstead.services.ecr_public import api, arns, repositories
 from cloudstead.services.ecr_public.model import PublicRepository
-from cloudstead.services.ecr_public.operations import operation
 from cloudstead.services.ecr_public.registries import invalid_token
 
 PAGE = 100

@@ -10,10 +10,10 @@ from cloudstead.engine.registry.model import IMAGES, BlobRow
 from cloudstead.engine.registry.parts import Parts
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import ServiceError
+from cloudstead.kernel.operations import operation
 from cloudstead.services.ecr_public import api, arns, repositories
 from cloudstead.services.ecr_public.images import invalid
 from cloudstead.services.ecr_public.model import PublicRepository
-from cloudstead.services.ecr_public.operations import operation
 
 
 def parts_of(ctx: Context) -> Parts:

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from cloudstead.engine.registry import addresses
 from cloudstead.kernel.context import Cloud, Context
+from cloudstead.kernel.operations import operation
 from cloudstead.kernel.store import Store, Transaction
-from cloudstead.services.ecr_public import api, arns
+from cloudstead.services.ecr_public import api, arns, regions
 from cloudstead.services.ecr_public.model import REGISTRIES, PublicRegistry
-from cloudstead.services.ecr_public.operations import operation
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ALIAS_LENGTH = 8
@@ -58,6 +58,7 @@ def free_alias(store: Store, account: str) -> str:
 @operation(resource=arns.registry)
 async def describe_registries(ctx: Context, request: api.DescribeRegistriesRequest) -> api.DescribeRegistriesResponse:
     """The caller's registry: there is one, so there is no second page."""
+    regions.require(ctx, request.operation)
     if request.next_token is not None:
         raise invalid_token()
     alias = alias_of(ctx, ctx.account)
@@ -74,12 +75,14 @@ async def describe_registries(ctx: Context, request: api.DescribeRegistriesReque
 
 @operation(resource=arns.registry)
 async def get_registry_catalog_data(ctx: Context, request: api.GetRegistryCatalogDataRequest) -> api.GetRegistryCatalogDataResponse:
+    regions.require(ctx, request.operation)
     return api.GetRegistryCatalogDataResponse(registry_catalog_data=_catalog_data(find(ctx, ctx.account)))
 
 
 @operation(resource=arns.registry)
 async def put_registry_catalog_data(ctx: Context, request: api.PutRegistryCatalogDataRequest) -> api.PutRegistryCatalogDataResponse:
     """Set the display name, or take it away."""
+    regions.require(ctx, request.operation)
     row = replace(find(ctx, ctx.account), display_name=request.display_name or None)
     with ctx.transaction() as tx:
         tx.put(REGISTRIES, row)

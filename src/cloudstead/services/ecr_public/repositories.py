@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import cast
 
 from cloudstead.engine.registry.catalog import Catalog
 from cloudstead.engine.registry.errors import NameUnknown, TooManyRequests
@@ -11,19 +11,15 @@ from cloudstead.engine.registry.gate import Put, Rules
 from cloudstead.engine.registry.model import IMAGES, TAGS, ImageRow
 from cloudstead.kernel import quotas, tags
 from cloudstead.kernel.context import Cloud, Context
+from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
 from cloudstead.kernel.shapes import Request
 from cloudstead.kernel.store import Transaction
-from cloudstead.services.ecr_public import api, arns, catalog_data, registries
+from cloudstead.services.ecr_public import api, arns, catalog_data, regions, registries
 from cloudstead.services.ecr_public.model import LOGOS, REPOSITORIES, PublicRepository
-from cloudstead.services.ecr_public.operations import REGION, operation
+from cloudstead.services.ecr_public.regions import REGION
 
 PAGE = 100
-
-
-class _KeyValue(NamedTuple):
-    key: str
-    value: str | None
 
 
 TAG_RULES = tags.Rules(invalid=api.InvalidTagParameterException, too_many=api.TooManyTagsException)
@@ -38,7 +34,7 @@ def of(ctx: Context, request: Request) -> PublicRepository:
     """The repository that a request is about, once its caller may have this done there. The one way for handlers.
 
     Raises:
-        RegistryNotFoundException, RepositoryNotFoundException
+        UnsupportedCommandException, RegistryNotFoundException, RepositoryNotFoundException
         AccessDenied: it belongs to another account, whose policy does not let the caller in.
     """
     name: str = getattr(request, "repository_name")  # noqa: B009 - of the requests that have one
@@ -47,6 +43,7 @@ def of(ctx: Context, request: Request) -> PublicRepository:
 
 def require(ctx: Context, name: str, registry: str | None, *, action: str) -> PublicRepository:
     """A repository by its name and the account or alias of its registry; the caller's own when there is none. Raises as `of`."""
+    regions.require(ctx, action)
     account = arns.account_of(ctx, registry)
     if account is None:
         raise api.RegistryNotFoundException(f"The registry with id '{registry}' does not exist")
@@ -96,10 +93,9 @@ def given_tags(given: list[api.Tag] | None) -> dict[str, str]:
     Raises:
         InvalidParameterException: one has no key, which the model allows.
     """
-    named = [_KeyValue(tag.key, tag.value) for tag in given or () if tag.key is not None]
-    if len(named) < len(given or ()):
+    if any(tag.key is None for tag in given or ()):
         raise api.InvalidParameterException("Invalid parameter at 'tags' failed to satisfy constraint: 'Member must have a key'")
-    return tags.from_list(named, TAG_RULES)
+    return tags.from_list(cast("list[tags.KeyValue]", given), TAG_RULES)
 
 
 def describe(ctx: Context, row: PublicRepository) -> api.Repository:
@@ -115,6 +111,7 @@ def describe(ctx: Context, row: PublicRepository) -> api.Repository:
 @operation(resource=arns.repository)
 async def create_repository(ctx: Context, request: api.CreateRepositoryRequest) -> api.CreateRepositoryResponse:
     """Make an empty repository; with the first one, the registry gets its alias."""
+    regions.require(ctx, request.operation)
     if request.tags:
         ctx.require("ecr-public:TagResource", arns.repository(ctx, request))
     row = PublicRepository(
@@ -149,6 +146,7 @@ async def create_repository(ctx: Context, request: api.CreateRepositoryRequest) 
 @operation(resource=arns.repositories)
 async def describe_repositories(ctx: Context, request: api.DescribeRepositoriesRequest) -> api.DescribeRepositoriesResponse:
     """Those that are named, or all by the page."""
+    regions.require(ctx, request.operation)
     account = request.registry_id or ctx.account
     if request.repository_names is not None:
         names = dict.fromkeys(request.repository_names)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from cloudstead.kernel.context import Context
+from cloudstead.kernel.operations import operation
 from cloudstead.kernel.policy import RESOURCE, MalformedPolicy, parse
+from cloudstead.kernel.policy.lockout import locks_out
 from cloudstead.services.ecr_public import api, arns, repositories
 from cloudstead.services.ecr_public.model import REPOSITORIES, PublicRepository
-from cloudstead.services.ecr_public.operations import operation
 
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
 async def set_repository_policy(ctx: Context, request: api.SetRepositoryPolicyRequest) -> api.SetRepositoryPolicyResponse:
-    """Set it, whatever was there."""
+    """Set it, whatever was there. Whoever would lock himself out must say that he means it (`force`)."""
     row = repositories.of(ctx, request)
     try:
         parse(request.policy_text, RESOURCE)
@@ -19,6 +20,11 @@ async def set_repository_policy(ctx: Context, request: api.SetRepositoryPolicyRe
         raise api.InvalidParameterException(
             "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid repository policy provided'"
         ) from None
+    if not request.force and locks_out(ctx.identity, ctx.source_ip, request.operation, row.arn(), row.account, request.policy_text):
+        raise api.InvalidParameterException(
+            "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'The policy would prevent the caller from setting another "
+            "repository policy; set it with force if that is meant'"
+        )
     with ctx.transaction() as tx:
         tx.update(REPOSITORIES, row, policy=request.policy_text)
     return api.SetRepositoryPolicyResponse(registry_id=row.account, repository_name=row.name, policy_text=request.policy_text)

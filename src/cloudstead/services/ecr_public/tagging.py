@@ -5,9 +5,9 @@ from __future__ import annotations
 from cloudstead.kernel import tags
 from cloudstead.kernel.arn import Arn
 from cloudstead.kernel.context import Context
+from cloudstead.kernel.operations import operation
 from cloudstead.services.ecr_public import api, arns, repositories
 from cloudstead.services.ecr_public.model import REPOSITORIES, PublicRepository
-from cloudstead.services.ecr_public.operations import operation
 from cloudstead.services.ecr_public.repositories import TAG_RULES
 
 
