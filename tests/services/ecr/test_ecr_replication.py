@@ -277,6 +277,7 @@ async def test_eventbridge_is_told_where_it_arrives(tmp_path: Path) -> None:
         digest = await here.image("app", "one", "v1")
         await here.settled()
         await here.cloud.store.settled()
+        await here.cloud.bus.idle()
         told = [each for each in heard if each.detail_type == "ECR Replication Action"]
         assert [(each.region, each.resources, each.detail) for each in told] == [
             (

@@ -24,6 +24,7 @@ from cloudstead.engine.images.content import SMALL, ContentStore
 from cloudstead.engine.images.model import TABLES
 from cloudstead.engine.images.records import Records, check_platform, tagged_reference
 from cloudstead.engine.images.registry_client import RegistryClient
+from cloudstead.engine.images.remote import RemoteRepository
 from cloudstead.engine.images.room import Room, Unpacking
 from cloudstead.engine.images.transport import Transport
 from cloudstead.engine.snapshots.api import Snapshots
@@ -114,6 +115,18 @@ class LocalImages:
             await client.ping()
         except Unauthorized as error:
             raise Unauthorized(f"login attempt to {registry} failed: {error.message}") from error
+
+    def remote(self, domain: str, path: str, credentials: Credentials | None = None) -> RemoteRepository:
+        """A repository of another registry, for a cache in front of it."""
+        return RemoteRepository(self._room, domain, path, credentials)
+
+    def is_own(self, domain: str) -> bool:
+        """Whether a registry is this process."""
+        return self._room.transport.is_own(domain)
+
+    def is_insecure(self, domain: str) -> bool:
+        """Whether a registry may be asked without TLS."""
+        return self._room.transport.is_insecure(domain)
 
     def save(self, names: tuple[str, ...]) -> AsyncIterator[bytes]:
         return saving.save(self._room, names)

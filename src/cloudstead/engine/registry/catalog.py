@@ -171,7 +171,7 @@ class Catalog:
             if put.tagged and put.previous and rules.immutable(tag):
                 raise _immutable(place, tag)
             if row is None:
-                self._require_content(place, put.image)
+                self._require_content(rules, put.image)
             if put.created or put.tagged or put.restored:
                 with self.store.transaction() as tx:
                     self._write(tx, put)
@@ -219,13 +219,14 @@ class Catalog:
         tagged = bool(tag) and (standing is None or bool(previous))
         return Put(image, tag, row is None, tagged, previous, restored=row is not None and row.status != "ACTIVE")
 
-    def _require_content(self, place: Repository, image: ImageRow) -> None:
+    def _require_content(self, rules: Rules, image: ImageRow) -> None:
         """Everything that a new manifest speaks of must be in its repository."""
+        place = rules.repository
         missing = tuple(each.digest for each in image.blobs if self.blob(place, each.digest) is None)
         if missing:
             raise ManifestBlobUnknown(f"blob unknown to registry: {', '.join(missing)}", missing)
         absent = tuple(each.digest for each in image.children if self.image(place, each.digest) is None)
-        if absent:
+        if absent and not rules.sparse:
             raise ManifestBlobUnknown(f"manifest unknown to registry: {', '.join(absent)}", absent, manifests=True)
 
     def _write(self, tx: Transaction, put: Put) -> None:

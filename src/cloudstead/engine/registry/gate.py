@@ -52,6 +52,7 @@ class Rules:
     removed: Callable[[Transaction, list[ImageRow]], None] | None = None  # in the transaction that deletes images, while it still has them
     untagged: Callable[[Transaction, ImageRow, str], None] | None = None  # in the transaction that takes a tag off an image that stays
     artifact_size: int = 4 << 20  # bytes of a manifest
+    sparse: bool = False  # an index may speak of images that are not here: those of a cache come when they are asked for
 
 
 class Gate(Protocol):

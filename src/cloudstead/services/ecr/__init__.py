@@ -9,6 +9,7 @@ SERVICE = Service(
         "creation_templates",
         "lifecycle_policies",
         "replication",
+        "pull_through_cache",
         "authorization",
         "pull_times",
         "registries",

@@ -3,6 +3,7 @@
     lifecycle       expires and archives images
     scanning        scans what was pushed
     replication     copies what was pushed to other regions and accounts
+    fetches         pulls through the cache that are under way
     restoring       brings images back from the archive
 
 Each is a part with `start()` and `async stop()`, made here in this order.
@@ -13,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from cloudstead.kernel.context import Cloud, Context
+from cloudstead.services.ecr.fetches import Fetches
 from cloudstead.services.ecr.lifecycle.running import Lifecycle
 from cloudstead.services.ecr.replicating import Replication
-from cloudstead.services.ecr.scanning.scanner import Scanner
 from cloudstead.services.ecr.restoring import Restoring
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Ecr:
         self.cloud = cloud
         self.lifecycle = Lifecycle(cloud)
         self.replication = Replication(self)
-        self._running: list[Running] = [self.lifecycle, self.replication, Restoring(cloud)]
+        self.fetches = Fetches()
+        self._running: list[Running] = [self.lifecycle, self.replication, self.fetches, Restoring(cloud)]
 
     @property
     def catalog(self) -> Catalog:
