@@ -20,6 +20,7 @@ from urllib.parse import quote_plus, urlsplit
 import msgspec
 import pytest
 
+from cloudstead.kernel.service_names import package_of
 from cloudstead.services import SERVICES
 from protocol.random_values import Impossible, RandomValues
 from support import Daemon
@@ -90,7 +91,7 @@ class Caller:
 
 def requests(service: str, seed: int) -> Iterator[tuple[str, dict[str, str], bytes]]:
     """(operation, headers, body) for ever."""
-    wire = msgspec.json.decode((NATIVE / service / "wire.json").read_bytes())
+    wire = msgspec.json.decode((NATIVE / package_of(service) / "wire.json").read_bytes())
     metadata, names = wire["metadata"], sorted(set(wire["operations"]) - SILENT)
     values, chance = RandomValues(wire["shapes"], seed), random.Random(seed)
     while True:

@@ -71,6 +71,7 @@ def test_every_finding_of_doctor_that_is_not_fine_says_what_to_do(cli: CommandLi
         "seccomp",
         "/dev/net/tun",
         "user namespaces",
+        "names below .localhost",
     } <= names
     for finding in told["findings"]:
         assert finding["state"] in ("ok", "warning", "missing")
@@ -89,6 +90,27 @@ def test_doctor_leaves_nothing_behind(tmp_path: Path) -> None:
     doctor.overlayfs(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "detail"),
+    [
+        ("localhost", "ok", "mean this machine"),
+        ("192.0.2.1", "warning", "lead to 192.0.2.1"),
+        ("no-such-name.invalid", "warning", "are not resolved"),
+    ],
+)
+def test_where_the_names_of_registries_lead_is_told(name: str, state: str, detail: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "REGISTRY", name)
+    found = doctor.registry_names(4577)
+    assert (found.state, found.detail) == (state, detail)
+    assert (state == "ok") == (not found.fix)
+    assert state == "ok" or ("libnss-myhostname" in found.fix and "localhost:4577/<repository>" in found.fix)
+
+
+def test_a_resolver_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "RESOLVES_WITHIN", 0.0)
+    assert doctor.registry_names(0).detail == "are not resolved"
 
 
 def test_cgroups_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

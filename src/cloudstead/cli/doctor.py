@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import ipaddress
 import os
 import platform
 import shutil
@@ -22,11 +23,14 @@ from cloudstead import runfile
 from cloudstead.cli import doctor_engine, ports
 from cloudstead.cli.findings import Finding, State, which
 from cloudstead.cli.terminal import out, out_json, paint, table
+from cloudstead.settings import DEFAULT_PORT
 
 CGROUP = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "io", "memory", "pids")
 FREE_WANTED = 10 << 30  # bytes: a few images and their layers
 FREE_NEEDED = 1 << 30
+REGISTRY = "000000000000.dkr.ecr.us-east-1.localhost"
+RESOLVES_WITHIN = 5.0  # seconds
 KERNEL_NEEDED = (5, 11)  # overlayfs in user namespaces; cgroup v2 kill is 5.14
 _MS_NODEV, _MNT_DETACH = 4, 2  # sys/mount.h
 
@@ -68,6 +72,7 @@ def examine(data: Path, port: int) -> Iterator[Finding]:
         tun,
         nftables,
         iptables,
+        lambda: registry_names(port),
         doctor_engine.examine,
         companion,
         lambda: data_directory(data),
@@ -258,6 +263,28 @@ def _rules(name: str, program: str, listing: list[str], purpose: str) -> Finding
             f"{purpose}, and the kernel refuses: load the nf_tables modules, or give the outer container NET_ADMIN.",
         )
     return Finding(name, "ok", path)
+
+
+def registry_names(port: int) -> Finding:
+    """Whether names below .localhost are this machine, as RFC 6761 has it; the resolver of glibc alone does not know. Asked in a child: it may take its time."""
+    name = "names below .localhost"
+    code = "import socket,sys; print(*sorted({each[4][0] for each in socket.getaddrinfo(sys.argv[1], None)}))"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", code, REGISTRY], timeout=RESOLVES_WITHIN, check=False, capture_output=True, text=True
+        )
+        found = done.stdout.split() if done.returncode == 0 else []
+    except (OSError, subprocess.SubprocessError):
+        found = []
+    if found and all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found):
+        return Finding(name, "ok", "mean this machine")
+    return Finding(
+        name,
+        "warning",
+        f"lead to {', '.join(found)}" if found else "are not resolved",
+        f"Registries of ECR have such names ({REGISTRY}): `apt-get install libnss-myhostname`, or run systemd-resolved. "
+        f"Without, write localhost:{port or DEFAULT_PORT}/<repository>; the password tells account and region.",
+    )
 
 
 def companion() -> Finding:
