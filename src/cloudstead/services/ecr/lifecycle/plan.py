@@ -231,9 +231,10 @@ def _following(
     """How far an image goes with all that it belongs to, and the rule by which."""
     holders = kinship.holders(image.digest)
     level = min(levels[holder] for holder in holders)
-    now = [taken[holder].priority for holder in holders if holder in taken and taken[holder].priority]
+    now = [taken[holder] for holder in holders if holder in taken]
     if level == _ARCHIVED and not image.storage:
         return _HERE, 0
-    if level == _ARCHIVED and not now and (image.activated or 0.0) > max(images[holder].archived or 0.0 for holder in holders):
+    going_there = any(each.action == "TRANSITION" for each in now)
+    if level == _ARCHIVED and not going_there and (image.activated or 0.0) > max(images[holder].archived or 0.0 for holder in holders):
         return _HERE, 0
-    return level, min(now, default=0)
+    return level, min((each.priority for each in now if each.priority), default=0)
