@@ -277,6 +277,16 @@ def test_blobs_are_mounted_within_a_registry(cloud: CloudThread) -> None:
     assert wire.ask("GET", f"target/blobs/{layer}").body == b"layer 1"
 
 
+def test_an_archived_image_cannot_be_pulled(cloud: CloudThread) -> None:
+    ecr, wire = repository(cloud, "archive"), wire_of(cloud, OWNER)
+    pushed = wire.push("archive", "1")
+    ecr.update_image_storage_class(repositoryName="archive", imageId={"imageTag": "1"}, targetStorageClass="ARCHIVE")
+    assert wire.ask("GET", "archive/manifests/1").error[0] == "MANIFEST_UNKNOWN"
+    assert wire.ask("HEAD", f"archive/manifests/{pushed}").status == 404
+    assert wire.push("archive", "1") == pushed  # which brings it back
+    assert wire.ask("GET", "archive/manifests/1").status == 200
+
+
 # IAM on
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from registry_wire import Wire, token_of, wire_of
 
 from cloudstead.engine.registry.errors import NameUnknown
-from cloudstead.services.ecr import api, pushes, repositories
+from cloudstead.kernel import quotas
+from cloudstead.services.ecr import addresses, api, pushes, repositories
 from cloudstead.services.ecr.controller import catalog
 from cloudstead.services.ecr.model import PREVIEWS, SCANS, Preview, Scan
 from support import CloudThread, context_in, local_cloud
@@ -272,6 +273,40 @@ async def test_what_is_written_about_images_goes_with_their_repository(tmp_path:
         await ctx.call(api.DeleteRepositoryRequest(repository_name="goes"))
         assert [row.repository for row in ctx.table(SCANS).scan()] == ["stays"]
         assert [row.repository for row in ctx.table(PREVIEWS).scan()] == ["stays"]
+
+
+async def test_no_more_repositories_are_made_than_the_quota_allows(tmp_path: Path) -> None:
+    async with local_cloud(tmp_path, in_memory=True) as cloud:
+        await cloud.ready("ecr")
+        ctx = context_in(cloud)
+        with ctx.transaction() as tx:
+            quotas.grant(ctx, tx, "ecr", "repositories", 1)
+        await ctx.call(api.CreateRepositoryRequest(repository_name="first"))
+        with pytest.raises(api.LimitExceededException):
+            await ctx.call(api.CreateRepositoryRequest(repository_name="second"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [
+        ("http://127.0.0.1:4566", "000000000000.dkr.ecr.eu-west-1.localhost:4566"),
+        ("http://localhost:80", "000000000000.dkr.ecr.eu-west-1.localhost:80"),
+        ("https://[::1]:4566", "000000000000.dkr.ecr.eu-west-1.localhost:4566"),
+        ("https://cloud.example.org", "000000000000.dkr.ecr.eu-west-1.cloud.example.org"),
+        ("http://192.0.2.7:4566", "192.0.2.7:4566"),
+        ("http://[2001:db8::1]:4566", "[2001:db8::1]:4566"),
+    ],
+)
+def test_registries_have_names_below_where_cloudstead_is(endpoint: str, host: str) -> None:
+    assert addresses.registry_host(endpoint, "000000000000", "eu-west-1") == host
+    assert addresses.registry_url(endpoint, "000000000000", "eu-west-1") == f"{endpoint.partition(':')[0]}://{host}"
+    place = addresses.place_of(host)
+    assert place == (("000000000000", "eu-west-1") if "dkr" in host else None)
+
+
+@pytest.mark.parametrize("suffix", ["dkr.ecr.us-east-1.amazonaws.com", "dkr.ecr-fips.us-east-1.amazonaws.com", "dkr-ecr.us-east-1.on.aws"])
+def test_names_that_aws_gives_are_understood(suffix: str) -> None:
+    assert addresses.place_of(f"123456789012.{suffix}") == ("123456789012", "us-east-1")
 
 
 def test_every_function_that_follows_from_a_push_is_there() -> None:
