@@ -17,7 +17,7 @@ from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.events import Event
 from cloudstead.services.ecr import api, creation_templates, pushes, replicating
-from cloudstead.services.ecr.model import COPIES, REPOSITORIES, Destination, ReplicationRule
+from cloudstead.services.ecr.model import BACKFILLS, COPIES, REPOSITORIES, Destination, ReplicationRule
 from support import ACCOUNT, REGION, CloudThread, context_in, local_cloud
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -385,3 +385,138 @@ def test_the_image_that_is_asked_for_must_be_there(cloud: CloudThread) -> None:
     ecr.create_repository(repositoryName="some")
     with pytest.raises(ecr.exceptions.ImageNotFoundException):
         ecr.describe_image_replication_status(repositoryName="some", imageId={"imageTag": "a"})
+
+
+# backfills
+
+
+async def start(here: Here, region: str = FAR) -> str:
+    destination = api.ReplicationDestination(region=region, registry_id=ACCOUNT)
+    answer = await here.ctx.call(api.StartReplicationBackfillRequest(destination=destination))
+    assert answer.status == "PREPARING"
+    return str(answer.replication_backfill_id)
+
+
+async def results(here: Here, backfill: str, **more: Any) -> api.DescribeReplicationBackfillResultsResponse:
+    await here.cloud.store.settled()
+    await here.cloud.parts["ecr"].backfilling.controller.settled()
+    found: api.DescribeReplicationBackfillResultsResponse = await here.ctx.call(
+        api.DescribeReplicationBackfillResultsRequest(replication_backfill_id=backfill, **more)
+    )
+    return found
+
+
+async def test_a_backfill_brings_what_was_pushed_before(tmp_path: Path) -> None:
+    async with registry(tmp_path) as here:
+        far = here.at(region=FAR)
+        await here.make("prod/app")
+        await here.make("test/app")
+        one = await here.image("prod/app", "one", "v1", "v2")
+        two = await here.image("prod/app", "two")
+        await here.image("test/app", "three", "v3")
+        await here.replicate((FAR, ACCOUNT), prefixes=("prod/",))
+        answer = await results(here, await start(here))
+        assert (answer.status, answer.failure_code, answer.ended_at is None) == ("COMPLETE", None, False)
+        assert answer.progress == api.ReplicationBackfillProgress(
+            total_replication_count=3, completed_replication_count=3, failed_replication_count=0, failure_codes=[]
+        )
+        found = {(each.image_id.image_digest, each.image_id.image_tag, each.status) for each in answer.results or ()}
+        assert found == {(one, "v1", "COMPLETE"), (one, "v2", "COMPLETE"), (two, None, "COMPLETE")}
+        assert far.tags("prod/app") == {"v1": one, "v2": one}
+        assert far.catalog.image(far.place("prod/app"), two) is not None
+        assert far.tags("test/app") == {}
+        assert await here.statuses("prod/app", one) == [(FAR, ACCOUNT, "COMPLETE", None)]
+
+
+async def test_a_backfill_tells_what_failed(tmp_path: Path) -> None:
+    async with registry(tmp_path) as here:
+        far = here.at(region=FAR)
+        await far.make("app", image_tag_mutability="IMMUTABLE")
+        await far.image("app", "other", "v1")
+        await here.make("app")
+        await here.image("app", "one", "v1")
+        await here.image("app", "two", "v2")
+        await here.replicate((FAR, ACCOUNT))
+        backfill = await start(here)
+        answer = await results(here, backfill, result_status_filter="FAILED")
+        assert answer.progress is not None
+        assert (answer.progress.completed_replication_count, answer.progress.failed_replication_count) == (1, 1)
+        assert [each.failure_code for each in answer.results or ()] == answer.progress.failure_codes
+        assert answer.progress.failure_codes == ["DESTINATION_IMAGE_TAG_ALREADY_EXISTS"]
+
+
+async def test_a_backfill_fails_when_half_of_a_hundred_fail(tmp_path: Path) -> None:
+    async with registry(tmp_path) as here:
+        far = here.at(region=FAR)
+        await far.make("app", image_tag_mutability="IMMUTABLE")
+        await here.make("app")
+        tags = [f"v{number}" for number in range(110)]
+        await far.image("app", "other", *tags)
+        await here.image("app", "one", *tags)
+        await here.replicate((FAR, ACCOUNT))
+        answer = await results(here, await start(here))
+        assert answer.status == "FAILED"
+        assert answer.failure_code
+        assert answer.progress is not None
+        assert answer.progress.failed_replication_count == 100
+
+
+async def test_a_backfill_needs_a_destination_that_is_configured_and_free(tmp_path: Path) -> None:
+    async with registry(tmp_path) as here:
+        with pytest.raises(api.InvalidParameterException):
+            await start(here)
+        await here.cloud.parts["ecr"].backfilling.stop()
+        regions = [f"eu-west-{number}" for number in range(1, 12)]
+        await here.replicate(*((region, ACCOUNT) for region in regions))
+        await start(here, regions[0])
+        with pytest.raises(api.ReplicationBackfillInProgressException):
+            await start(here, regions[0])
+        for region in regions[1:10]:
+            await start(here, region)
+        with pytest.raises(api.LimitExceededException):
+            await start(here, regions[10])
+        first = await here.ctx.call(api.ListReplicationBackfillsRequest(max_results=7))
+        second = await here.ctx.call(api.ListReplicationBackfillsRequest(max_results=7, next_token=first.next_token))
+        assert {each.destination.region for each in (*first.backfills, *second.backfills)} == set(regions[:10])
+        assert {each.progress for each in first.backfills} == {None}
+
+
+async def test_a_backfill_that_was_interrupted_goes_on_after_a_restart(tmp_path: Path) -> None:
+    async with registry(tmp_path) as here:
+        await here.cloud.parts["ecr"].backfilling.stop()
+        await here.make("app")
+        digest = await here.image("app", "one", "v1")
+        await here.replicate((FAR, ACCOUNT))
+        backfill = await start(here)
+    async with registry(tmp_path) as here:
+        assert (await results(here, backfill)).status == "COMPLETE"
+        assert here.at(region=FAR).tags("app") == {"v1": digest}
+
+
+async def test_a_backfill_is_stopped_once(tmp_path: Path) -> None:
+    async with registry(tmp_path) as here:
+        await here.cloud.parts["ecr"].backfilling.stop()
+        await here.replicate((FAR, ACCOUNT))
+        backfill = await start(here)
+        assert (await here.ctx.call(api.StopReplicationBackfillRequest(replication_backfill_id=backfill))).status == "STOPPED"
+        with pytest.raises(api.ReplicationBackfillInvalidStatusException):
+            await here.ctx.call(api.StopReplicationBackfillRequest(replication_backfill_id=backfill))
+        unknown = "00000000-0000-4000-8000-000000000000"
+        with pytest.raises(api.ReplicationBackfillNotFoundException):
+            await here.ctx.call(api.StopReplicationBackfillRequest(replication_backfill_id=unknown))
+
+
+async def test_a_backfill_under_way_is_stopping_until_it_has_stopped(tmp_path: Path) -> None:
+    async with registry(tmp_path) as here:
+        await here.cloud.parts["ecr"].backfilling.stop()
+        await here.make("app")
+        await here.image("app", "one", "v1")
+        await here.replicate((FAR, ACCOUNT))
+        backfill = await start(here)
+        with here.cloud.store.transaction() as tx:
+            tx.update(BACKFILLS, here.cloud.store.table(BACKFILLS).scan()[0], status="IN_PROGRESS", total=1)
+        assert (await here.ctx.call(api.StopReplicationBackfillRequest(replication_backfill_id=backfill))).status == "STOPPING"
+    async with registry(tmp_path) as here:
+        answer = await results(here, backfill)
+        assert (answer.status, answer.results) == ("STOPPED", [])
+        assert here.at(region=FAR).tags("app") == {}

@@ -9,6 +9,7 @@ SERVICE = Service(
         "creation_templates",
         "lifecycle_policies",
         "replication",
+        "backfills",
         "pull_through_cache",
         "authorization",
         "pull_times",

@@ -3,6 +3,7 @@
     lifecycle       expires and archives images
     scanning        scans what was pushed
     replication     copies what was pushed to other regions and accounts
+    backfilling     copies what was pushed before
     fetches         pulls through the cache that are under way
     restoring       brings images back from the archive
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from cloudstead.kernel.context import Cloud, Context
+from cloudstead.services.ecr.backfilling import Backfilling
 from cloudstead.services.ecr.fetches import Fetches
 from cloudstead.services.ecr.lifecycle.running import Lifecycle
 from cloudstead.services.ecr.replicating import Replication
@@ -36,8 +38,9 @@ class Ecr:
         self.cloud = cloud
         self.lifecycle = Lifecycle(cloud)
         self.replication = Replication(self)
+        self.backfilling = Backfilling(self)
         self.fetches = Fetches()
-        self._running: list[Running] = [self.lifecycle, self.replication, self.fetches, Restoring(cloud)]
+        self._running: list[Running] = [self.lifecycle, self.replication, self.backfilling, self.fetches, Restoring(cloud)]
 
     @property
     def catalog(self) -> Catalog:

@@ -104,9 +104,8 @@ class Route:
             return
         for child in image.children:
             found = self.catalog.image(self.source.place, child.digest)
-            if found is None:
-                raise NotCopied(INCOMPLETE)
-            await self._copy(rules, found)
+            if found is not None:  # a pull-through cache has not all that its indexes speak of
+                await self._copy(rules, found)
         await self.catalog.link(place, *self._lacking(place, image))
         await self._put(rules, image)
 
@@ -158,7 +157,7 @@ class Route:
             if put.tag or put.image.digest != self._tagged:
                 tx.emit(self._event(row, put.image.digest, put.tag, "SUCCESS"))
 
-        return replace(rules, also=also)
+        return replace(rules, also=also, sparse=True)
 
     def _event(self, row: RepositoryRow, digest: str, tag: str, result: str) -> Event:
         return events.replication(

@@ -251,7 +251,12 @@ COPIES = Table(
 )
 PULL_THROUGH_RULES = Table("ecr.pull_through_rules", PullThroughRule, key=lambda row: (row.account, row.region, row.prefix))
 TEMPLATES = Table("ecr.creation_templates", CreationTemplate, key=lambda row: (row.account, row.region, row.prefix))
-BACKFILLS = Table("ecr.backfills", Backfill, key=lambda row: (row.account, row.region, row.id))
+BACKFILLS = Table(
+    "ecr.backfills",
+    Backfill,
+    key=lambda row: (row.account, row.region, row.id),
+    indexes={"open": lambda row: (row.account, row.region, row.id) if row.ended is None else None},
+)
 PULL_TIME_EXCLUSIONS = Table("ecr.pull_time_exclusions", PullTimeExclusion, key=lambda row: (row.account, row.region, row.principal))
 
 TABLES = (
