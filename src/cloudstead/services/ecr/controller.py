@@ -20,6 +20,7 @@ from cloudstead.services.ecr.fetches import Fetches
 from cloudstead.services.ecr.lifecycle.running import Lifecycle
 from cloudstead.services.ecr.replicating import Replication
 from cloudstead.services.ecr.restoring import Restoring
+from cloudstead.services.ecr.scanning.scanner import Scanner
 
 if TYPE_CHECKING:
     from cloudstead.engine.registry.catalog import Catalog
@@ -40,7 +41,8 @@ class Ecr:
         self.replication = Replication(self)
         self.backfilling = Backfilling(self)
         self.fetches = Fetches()
-        self._running: list[Running] = [self.lifecycle, self.replication, self.backfilling, self.fetches, Restoring(cloud)]
+        self.scanner = Scanner(cloud)
+        self._running: list[Running] = [self.lifecycle, self.scanner, self.replication, self.backfilling, self.fetches, Restoring(cloud)]
 
     @property
     def catalog(self) -> Catalog:
