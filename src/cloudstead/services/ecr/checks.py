@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
-
-import msgspec
 
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.policy import RESOURCE, MalformedPolicy, parse
@@ -19,15 +16,6 @@ def check_policy(document: str) -> None:
         parse(document, RESOURCE)
     except MalformedPolicy:
         invalid("PolicyText", "Invalid repository policy provided")
-
-
-def check_lifecycle_policy(document: str) -> None:
-    try:
-        found: Any = msgspec.json.decode(document)
-    except (msgspec.DecodeError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("rules"), list):
-        invalid("LifecyclePolicyText", "Lifecycle policy validation failure")
 
 
 def check_role(ctx: Context, arn: str) -> None:

@@ -15,7 +15,7 @@ from cloudstead.kernel import tags
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
-from cloudstead.services.ecr import api, checks, repositories
+from cloudstead.services.ecr import api, checks, lifecycle_policies, repositories
 from cloudstead.services.ecr.model import REPOSITORIES, TEMPLATES, CreationTemplate, RepositoryRow
 from cloudstead.services.ecr.repositories import TAG_RULES, invalid
 
@@ -58,7 +58,7 @@ def shaped(row: RepositoryRow, template: CreationTemplate) -> RepositoryRow:
         encryption=template.encryption,
         kms_key=template.kms_key,
         policy=template.policy,
-        lifecycle_policy=template.lifecycle_policy,
+        lifecycle_policy=None if template.lifecycle_policy is None else lifecycle_policies.check(template.lifecycle_policy),
         tags=template.tags,
         created_by_template=template.prefix,
     )
@@ -192,7 +192,7 @@ def _check(ctx: Context, row: CreationTemplate) -> None:
         checks.check_policy(row.policy)
         ctx.require("ecr:SetRepositoryPolicy", below)
     if row.lifecycle_policy is not None:
-        checks.check_lifecycle_policy(row.lifecycle_policy)
+        lifecycle_policies.check(row.lifecycle_policy)
         ctx.require("ecr:PutLifecyclePolicy", below)
     _check_role(ctx, row)
 
