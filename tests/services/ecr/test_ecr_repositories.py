@@ -160,7 +160,13 @@ def test_tags_follow_the_rules_of_aws(ecr: Any) -> None:
     refused(ecr.create_repository, "TooManyTagsException", repositoryName="too-many", tags=many)
     refused(ecr.tag_resource, "InvalidTagParameterException", resourceArn=arn, tags=[{"Key": "aws:x", "Value": ""}])
     refused(ecr.tag_resource, "RepositoryNotFoundException", resourceArn=arn + "-not", tags=[])
-    for wrong in ("nonsense", arn.replace(":ecr:", ":ecs:"), arn.replace("us-east-1", "eu-west-1")):
+    for wrong in (
+        "nonsense",
+        arn.replace(":ecr:", ":ecs:"),
+        arn.replace("us-east-1", "eu-west-1"),
+        arn.replace("/", ":"),
+        arn.replace(ACCOUNT, ""),
+    ):
         refused(ecr.list_tags_for_resource, "InvalidParameterException", resourceArn=wrong)
 
 

@@ -21,7 +21,7 @@ def _bearer(ctx: Context, text: str, action: str) -> RepositoryRow:
         arn = Arn.parse(text)
     except ValueError:
         repositories.invalid("resourceArn", "Invalid ARN")
-    if arn.service != "ecr" or arn.kind != "repository" or arn.region != ctx.region:
+    if not arn.account or text != arns.repository_arn(ctx, arn.account, arn.name):  # policies are judged by this very spelling
         repositories.invalid("resourceArn", "Invalid ARN")
     return repositories.require(ctx, arn.name, arn.account, action=action)
 
