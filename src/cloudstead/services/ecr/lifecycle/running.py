@@ -18,12 +18,12 @@ from cloudstead.engine.registry.model import IMAGES, TAGS, ImageRow, TagRow
 from cloudstead.engine.threads import in_thread
 from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.reconcile import Controller
-from cloudstead.services.ecr.events import storage_class_changed
 from cloudstead.services.ecr.lifecycle.content import Seen, seen, still
 from cloudstead.services.ecr.lifecycle.plan import Plan, Taken, plan
 from cloudstead.services.ecr.lifecycle.policy import PolicyInvalid, Rule, parse
 from cloudstead.services.ecr.model import PREVIEWS, REPOSITORIES, Preview, PreviewResult, RepositoryRow
 from cloudstead.services.ecr.pushes import rules_of
+from cloudstead.services.ecr.restoring import archive
 
 if TYPE_CHECKING:
     from cloudstead.engine.registry.catalog import Catalog
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cloudstead.ecr.lifecycle")
 
 PAUSE = 5.0  # seconds from a change to the look at it, in which more changes may come
+PAUSE_FOR_EACH = 0.001  # and as much more for each image: a look at 100,000 of them takes a second
 EACH = 3600.0  # seconds between looks at a repository to which nothing happens
 SETTLE = (
     3600.0  # seconds for which an untagged image stays, because an index may be about to speak of it; as long as a blob waits for its image
@@ -100,7 +101,8 @@ class Lifecycle:
         account, _, region = row.registry.partition("/")
         repository = self._cloud.store.table(REPOSITORIES).get((account, region, row.repository))
         if repository is not None and repository.lifecycle_policy is not None:
-            self.policies.enqueue(repository.key, after=PAUSE)
+            images = self._cloud.store.table(IMAGES).count(repository.place)
+            self.policies.enqueue(repository.key, after=PAUSE + images * PAUSE_FOR_EACH)
 
     # what a look does
 
@@ -143,8 +145,7 @@ class Lifecycle:
         now = self._cloud.clock.time()
         with self._cloud.store.transaction() as tx:
             for image in images:
-                archived = tx.update(IMAGES, image, status="ARCHIVED", archived=now)
-                tx.emit(storage_class_changed(current, archived, now))
+                archive(tx, current, image, now)
 
     def _note(self, row: RepositoryRow) -> None:
         """When the policy was carried out, if it is still that one."""
