@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudstead.cli.bootstrap import sources
-from cloudstead.services.ecr.scanning import advisories
+from cloudstead.services.ecr.scanning import advisories, versions
 from cloudstead.services.ecr.scanning.advisories import Advisory, Data
 
 RELEASES = ("bullseye", "bookworm", "trixie")
@@ -155,15 +155,20 @@ def changelog(package: Path) -> str:
 
 
 def fixes(text: str) -> Iterator[Advisory]:
-    """What a changelog says, newest entry first: of each CVE the oldest entry counts, which is the last that is met."""
+    """What a changelog says, newest entry first: of each CVE the oldest entry counts, which is the last that is met.
+
+    What is fixed in an entry is fixed in all that stand above it, which need not have higher versions: 1.0-4~deb12u1 is made of 1.0-4. So the version is
+    the lowest of them.
+    """
     found: dict[str, Advisory] = {}
-    version = urgency = ""
+    lowest = urgency = ""
     for line in text.splitlines():
         if head := _HEAD.match(line):
-            version, urgency = head[2], head[3].lower()
-        elif version and line.startswith("  "):
+            urgency = head[3].lower()
+            lowest = head[2] if not lowest else min(lowest, head[2], key=versions.dpkg)
+        elif lowest and line.startswith("  "):
             for name in _CVE.findall(line):
-                found[name] = Advisory(name, version, urgency)
+                found[name] = Advisory(name, lowest, urgency)
     yield from sorted(found.values(), key=lambda each: [int(number) for number in each.name.split("-")[1:]])
 
 

@@ -121,7 +121,9 @@ def _applied(cloud: Cloud, row: RepositoryRow) -> list[str]:
     """The filters of the registry by which a repository is scanned on push."""
     registry = cloud.store.table(REGISTRIES).get((row.account, row.region))
     rules = () if registry is None else registry.scanning_rules
-    return [each for rule in rules if rule.frequency == "SCAN_ON_PUSH" for each in rule.filters if pushes.matches(each, row.name)]
+    filters = [each for rule in rules if rule.frequency == "SCAN_ON_PUSH" for each in rule.filters]
+    # One without a wildcard matches every name that contains it: AmazonECR/latest/userguide/image-scanning-filters.html
+    return [each for each in filters if pushes.matches(each if "*" in each else f"*{each}*", row.name)]
 
 
 def _check_rules(rules: tuple[ScanningRule, ...]) -> None:

@@ -15,7 +15,6 @@ import zstandard
 from cloudstead.services.ecr.model import Finding
 
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNDEFINED")  # the worst first
-MOST = 20_000  # findings of an image that are kept
 LARGEST = 256 << 20  # bytes, unpacked
 
 _encoder = msgspec.msgpack.Encoder()

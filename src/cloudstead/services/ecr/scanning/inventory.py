@@ -11,11 +11,12 @@ are not its own.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cloudstead.services.ecr.scanning.layers import Selection
+from cloudstead.services.ecr.scanning.layers import Selection, TooLarge
 
 STATUS = "var/lib/dpkg/status"
 STATUS_FOLDER = "var/lib/dpkg/status.d/"
@@ -24,7 +25,9 @@ OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 RPM = tuple(
     f"{folder}/{name}" for folder in ("var/lib/rpm", "usr/lib/sysimage/rpm") for name in ("Packages", "Packages.db", "rpmdb.sqlite")
 )
+MOST = 50_000  # source packages; Debian has 40,000 in all
 LONGEST = 256  # characters of a name or version: AttributeValue of ECR's model
+LARGEST_OS_RELEASE = 64 << 10
 _DEBIAN = {"8": "jessie", "9": "stretch", "10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky"}
 _SOURCE = re.compile(r"(\S+)(?:\s+\(([^()\s]+)\))?")
 _CODENAME = re.compile(r"\((\w+)\)", re.ASCII)
@@ -67,7 +70,11 @@ SELECTION = Selection(_is_wanted, notice=frozenset(RPM), folders=_folders(*_WANT
 
 
 def take(files: Mapping[str, bytes]) -> Inventory:
-    """What those of the selection say."""
+    """What those of the selection say.
+
+    Raises:
+        TooLarge
+    """
     system = _system(next((files[path] for path in OS_RELEASE if path in files), b""))
     if any(path == STATUS or path.startswith(STATUS_FOLDER) for path in files):
         return Inventory(system, "dpkg", _sorted(_dpkg(files)))
@@ -77,12 +84,22 @@ def take(files: Mapping[str, bytes]) -> Inventory:
 
 
 def _sorted(packages: Iterator[Package]) -> tuple[Package, ...]:
-    return tuple(sorted(set(packages)))
+    """In order, each once.
+
+    Raises:
+        TooLarge: no image has so many.
+    """
+    found: set[Package] = set()
+    for package in packages:
+        found.add(package)
+        if len(found) > MOST:
+            raise TooLarge("more packages are installed than are scanned")
+    return tuple(sorted(found))
 
 
 def _system(data: bytes) -> System:
     fields: dict[str, str] = {}
-    for line in data.decode(errors="replace").splitlines():
+    for line in data[:LARGEST_OS_RELEASE].decode(errors="replace").splitlines():
         key, equals, value = line.strip().partition("=")
         if equals and not key.startswith("#"):
             fields[key] = value.strip().strip("\"'")[:LONGEST]
@@ -101,43 +118,43 @@ def _system(data: bytes) -> System:
 def _dpkg(files: Mapping[str, bytes]) -> Iterator[Package]:
     for path, data in files.items():
         if path == STATUS or path.startswith(STATUS_FOLDER):
-            for fields in _stanzas(data.decode(errors="replace")):
+            for fields in _paragraphs(data, _DPKG_FIELDS):
                 # status.d has no Status: what is in it is installed.
-                if fields.get("Status", "install ok installed").split()[-1:] == ["installed"]:
-                    yield from _of_dpkg(fields)
+                if fields.get(b"Status", "install ok installed").split()[-1:] == ["installed"]:
+                    source = _SOURCE.match(fields.get(b"Source", ""))
+                    name = source[1] if source else fields.get(b"Package", "")
+                    yield from _package(name, (source[2] if source else None) or fields.get(b"Version", ""))
 
 
-def _of_dpkg(fields: Mapping[str, str]) -> Iterator[Package]:
-    source = _SOURCE.match(fields.get("Source", ""))
-    name = source[1] if source else fields.get("Package", "")
-    version = (source[2] if source else None) or fields.get("Version", "")
+def _apk(data: bytes) -> Iterator[Package]:
+    """P is the package, V its version, o the package that it was built from ("origin")."""
+    for fields in _paragraphs(data, _APK_FIELDS):
+        yield from _package(fields.get(b"o") or fields.get(b"P", ""), fields.get(b"V", ""))
+
+
+def _package(name: str, version: str) -> Iterator[Package]:
     if 0 < len(name) <= LONGEST and 0 < len(version) <= LONGEST:
         yield Package(name, version)
 
 
-_FIELDS = ("Package", "Status", "Source", "Version")
+_DPKG_FIELDS = frozenset((b"Package", b"Status", b"Source", b"Version"))
+_APK_FIELDS = frozenset((b"P", b"V", b"o"))
 
 
-def _stanzas(text: str) -> Iterator[dict[str, str]]:
-    """Paragraphs of deb822(5), of which only the fields that matter are kept."""
-    fields: dict[str, str] = {}
-    for line in text.split("\n"):
-        if not line.strip():
+def _paragraphs(data: bytes, wanted: frozenset[bytes]) -> Iterator[dict[bytes, str]]:
+    """Lines "name:value" up to an empty one; only the fields that are wanted. Lines that go on with others begin with a blank, and name no field.
+
+    Line by line: a list of all of them may take a hundred times the memory of the text.
+    """
+    fields: dict[bytes, str] = {}
+    for line in io.BytesIO(data):
+        if line == b"\n":
             if fields:
                 yield fields
                 fields = {}
-        elif line[0] not in " \t#":
-            name, _, value = line.partition(":")
-            if name in _FIELDS:
-                fields[name] = value.strip()
+        else:
+            name, _, value = line.partition(b":")
+            if name in wanted:
+                fields[name] = value[: 4 * LONGEST].decode(errors="replace").strip()
     if fields:
         yield fields
-
-
-def _apk(data: bytes) -> Iterator[Package]:
-    """Paragraphs of lines "letter:value": P package, V version, o the package that it was built from ("origin")."""
-    for paragraph in data.decode(errors="replace").split("\n\n"):
-        fields = {line[0]: line[2:].strip() for line in paragraph.split("\n") if line[:1] in "PVo" and line[1:2] == ":"}
-        name, version = fields.get("o") or fields.get("P", ""), fields.get("V", "")
-        if 0 < len(name) <= LONGEST and 0 < len(version) <= LONGEST:
-            yield Package(name, version)

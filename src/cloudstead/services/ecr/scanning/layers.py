@@ -14,6 +14,7 @@ from __future__ import annotations
 import lzma
 import os
 import posixpath
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -57,13 +58,16 @@ class Limits:
 
     unpacked: int = 32 << 30  # bytes; a minute or two
     members: int = 3_000_000
-    kept: int = 96 << 20  # bytes of the files that are wanted; the dpkg status of a large desktop has 5 MB
+    kept: int = 64 << 20  # bytes of the files that are wanted; the dpkg status of a large desktop has 5 MB
     files: int = 20_000  # of those
+    until: float = field(default_factory=lambda: time.thread_time() + 300)  # seconds of the processor: headers can be made to take long
     stop: Callable[[], bool] = lambda: False
 
     def unpack(self, size: int) -> None:
         if self.stop():
             raise Stopped
+        if time.thread_time() > self.until:
+            raise TooLarge("reading the layers takes too long")
         self.unpacked -= size
         if self.unpacked < 0:
             raise TooLarge("the layers unpack to more than is scanned")

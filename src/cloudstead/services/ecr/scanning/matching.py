@@ -16,18 +16,23 @@ An asterisk behind an urgency (the tracker's mark for "set automatically") does 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cloudstead.services.ecr.model import Finding
 from cloudstead.services.ecr.scanning import findings, versions
 from cloudstead.services.ecr.scanning.advisories import Advisory, Data, dated
 from cloudstead.services.ecr.scanning.inventory import Inventory, Package
+from cloudstead.services.ecr.scanning.layers import TooLarge
 
 COMPLETE, FAILED = "COMPLETE", "FAILED"
 DONE = "The scan was completed successfully."
 # AWS's basic scanning answers FAILED with this sentence, and the waiter image_scan_complete ends with it; UNSUPPORTED_IMAGE is Inspector's.
 UNSUPPORTED = "UnsupportedImageError: The operating system and/or package manager are not supported."
 LONGEST = 256  # characters of an attribute's value
+MOST = 50_000  # findings of an image that are told
+COMPARISONS = 5_000_000  # of versions, for an image; a real one takes some ten thousand
 
 _SEVERITIES = {
     "critical": "CRITICAL",
@@ -57,6 +62,9 @@ def match(inventory: Inventory, data: list[Data]) -> Outcome:
     """
     Args:
         data: that of the image's distribution and release; none when there are none.
+
+    Raises:
+        TooLarge
     """
     system = inventory.system
     if not inventory.manager or not system.distribution:
@@ -66,25 +74,29 @@ def match(inventory: Inventory, data: list[Data]) -> Outcome:
     if not data:
         told = f"There are no security data of {system.distribution} {system.release or 'of no known release'}"
         return Outcome(FAILED, f"{UNSUPPORTED} {told}: import them with `cloudstead security-data update`.")
-    found = findings.ordered(
-        _finding(system.distribution, package, advisory, part)
-        for package in inventory.packages
-        for part in data
-        for advisory in _affecting(system.distribution, package, part)
-    )
-    return Outcome(COMPLETE, f"{DONE}{_coverage(inventory, data)}", dated(data), tuple(found[: findings.MOST]))
+    found = list(itertools.islice(_all(inventory, data), MOST + 1))
+    told = _coverage(inventory, data) if len(found) <= MOST else f" It has more than {MOST:,} findings; the others are not told."
+    return Outcome(COMPLETE, DONE + told, dated(data), tuple(findings.ordered(found[:MOST])))
 
 
-def _affecting(distribution: str, package: Package, part: Data) -> list[Advisory]:
-    advisories = part.of(package.name)
-    if not advisories:
-        return []
+def _all(inventory: Inventory, data: list[Data]) -> Iterator[Finding]:
+    """A source package may be installed in several versions; its advisories are looked up once."""
+    distribution = inventory.system.distribution
     order = versions.ORDERS[distribution]
-    installed = order(package.version)
-    return [each for each in advisories if not each.fixed or installed < order(each.fixed)]
+    left = COMPARISONS
+    for name, installed in itertools.groupby(inventory.packages, key=lambda package: package.name):
+        known = [(each, order(each.fixed)) for part in data for each in part.of(name)]
+        for package in installed if known else ():
+            version = order(package.version)
+            left -= len(known)
+            if left < 0:
+                raise TooLarge("more versions of the same packages are installed than are scanned")
+            for advisory, fixed in known:
+                if not advisory.fixed or version < fixed:
+                    yield _finding(distribution, package, advisory)
 
 
-def _finding(distribution: str, package: Package, advisory: Advisory, part: Data) -> Finding:
+def _finding(distribution: str, package: Package, advisory: Advisory) -> Finding:
     attributes = [("package_version", package.version), ("package_name", package.name)]
     if advisory.fixed:
         attributes.append(("fixed_version", advisory.fixed))
@@ -104,8 +116,5 @@ def _coverage(inventory: Inventory, data: list[Data]) -> str:
         return ""
     names = {package.name for package in inventory.packages}
     covered = sum(any(name in part.packages for part in data) for name in names)
-    if covered == len(names):
-        about = f"all {covered}" if covered != 1 else "its one"
-    else:
-        about = f"{covered} of its {len(names)}"
-    return f" The security data are {data[0].source}: they cover {about} source packages, and only what is fixed."
+    about = f"all {covered}" if covered == len(names) else f"{covered} of the {len(names)}"
+    return f" The security data ({data[0].source}) cover {about} source packages of the image, and only what has been fixed."
