@@ -127,6 +127,8 @@ class Push:
             {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}, "tag": tag}
         ).encode()
         layers = [chance.randbytes(chance.randint(1, 120_000)) for _ in range(chance.randint(1, 3))]
+        if chance.random() < 0.05:
+            layers.append(chance.randbytes(3_000_000))
         styles: list[Style] = ["post", "put", "chunks", "stream"]
         self.blobs = [Blob(repository, data, chance.choice(styles), chance) for data in (*layers, config)]
         self.blobs.insert(0, Blob(repository, base, "mount", chance))

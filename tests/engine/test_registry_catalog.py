@@ -499,7 +499,14 @@ def test_the_folders_are_synced_once_for_what_a_killed_process_has_left(tmp_path
     run(story())
 
 
-def test_an_upload_whose_process_was_killed_in_its_last_moment_is_gone_on_with(tmp_path: Path) -> None:
+def test_an_upload_whose_process_was_killed_in_its_last_moment_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = os.open
+
+    def as_not_root(path: Any, flags: int, *mode: Any, **more: Any) -> int:
+        if flags & os.O_RDWR and os.path.exists(path) and not os.stat(path).st_mode & 0o200:
+            raise PermissionError(13, "Permission denied")
+        return really(path, flags, *mode, **more)
+
     async def story() -> None:
         async with both(tmp_path / "a") as here:
             uploads = here.own.api.uploads
@@ -507,6 +514,7 @@ def test_an_upload_whose_process_was_killed_in_its_last_moment_is_gone_on_with(t
             await uploads.append(PLACE, upload_id, b"all of it")
             (left,) = (tmp_path / "a" / "blobs" / "uploads").iterdir()
             left.chmod(0o444)  # as a blob is, before it has its name
+            monkeypatch.setattr(os, "open", as_not_root)
             digest, size = await uploads.complete(PLACE, upload_id, digest_of(b"all of it"))
             assert (digest, size) == (digest_of(b"all of it"), 9)
             assert os.stat(here.shop.images.content.path(digest)).st_mode & 0o777 == 0o444
