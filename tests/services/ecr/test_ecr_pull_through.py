@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import socket
+import subprocess
+import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ from typing import Any
 import pytest
 from upstream_registry import INDEX, MANIFEST, UpstreamRegistry
 
+from cloudstead.engine.images import digests
 from cloudstead.engine.registry.model import Repository
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.kernel.context import Context
@@ -462,3 +468,120 @@ def test_the_secret_is_read_from_secrets_manager(cloud: CloudThread) -> None:
         ecr = cloud.client("ecr")
         ecr.create_pull_through_cache_rule(ecrRepositoryPrefix="private", upstreamRegistryUrl=upstream.domain, credentialArn=arn)
         assert get(cloud, "private/app/manifests/v1")[0] == 200
+
+
+def test_batch_get_image_pulls_through_too(cloud: CloudThread) -> None:
+    ecr = cloud.client("ecr", region="sa-east-1")
+    with UpstreamRegistry({"me": "token"}) as upstream:
+        ecr.create_pull_through_cache_rule(ecrRepositoryPrefix="closed", upstreamRegistryUrl=upstream.domain)
+        ecr.create_repository(repositoryName="closed/app")
+        upstream.image("app", "one", "v1")
+        answer = ecr.batch_get_image(repositoryName="closed/app", imageIds=[{"imageTag": "v1"}])
+        assert [each["failureCode"] for each in answer["failures"]] == ["UpstreamAccessDenied"]
+        upstream.users = None
+        digest = upstream.image("app", "two", "v2")
+        answer = ecr.batch_get_image(repositoryName="closed/app", imageIds=[{"imageTag": "v2"}, {"imageTag": "none"}])
+        assert [each["imageId"]["imageDigest"] for each in answer["images"]] == [digest]
+        assert [each["failureCode"] for each in answer["failures"]] == ["ImageNotFound"]
+        upstream.image("fresh", "three", "v3")
+        assert len(ecr.batch_get_image(repositoryName="closed/fresh", imageIds=[{"imageTag": "v3"}])["images"]) == 1
+
+
+def test_who_may_bring_images_in_is_judged_by_iam(tmp_path: Path) -> None:
+    with CloudThread(tmp_path, iam="enforce") as strict, UpstreamRegistry() as upstream:
+        upstream.image("app", "one", "v1")
+        owner, iam = strict.client("ecr"), strict.client("iam")
+        owner.create_pull_through_cache_rule(ecrRepositoryPrefix="hub", upstreamRegistryUrl=upstream.domain)
+        iam.create_user(UserName="u")
+        key = iam.create_access_key(UserName="u")["AccessKey"]
+        user = strict.client("ecr", key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+
+        def allow(*actions: str) -> None:
+            document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+            iam.put_user_policy(UserName="u", PolicyName="p", PolicyDocument=json.dumps(document))
+
+        def pull() -> tuple[int, str]:
+            token = user.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+            return ask(strict, "hub/app/manifests/v1", token)
+
+        allow("ecr:GetAuthorizationToken", "ecr:BatchGetImage")
+        assert pull() == (403, "DENIED")
+        allow("ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:BatchImportUpstreamImage")
+        assert pull() == (403, "DENIED")
+        principal = {"AWS": f"arn:aws:iam::{ACCOUNT}:user/u"}
+        resource = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/hub/*"
+        statement = {"Sid": "a", "Effect": "Allow", "Principal": principal, "Action": "ecr:CreateRepository", "Resource": resource}
+        owner.put_registry_policy(policyText=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+        assert pull() == (200, "")
+        allow("ecr:GetAuthorizationToken", "ecr:BatchGetImage")
+        assert pull() == (200, "")  # what is here needs nobody to bring it in
+
+
+def ask(cloud: CloudThread, path: str, token: str) -> tuple[int, str]:
+    """Status, and the code of an error."""
+    request = urllib.request.Request(f"{cloud.endpoint}/v2/{path}", headers={"Authorization": f"Basic {token}", "Accept": MANIFEST})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())["errors"][0]["code"]
+
+
+@pytest.fixture
+def docker_registry(tmp_path: Path) -> Iterator[str]:
+    """Debian's docker-registry: what others run."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    configuration = tmp_path / "registry.yml"
+    storage = json.dumps({"filesystem": {"rootdirectory": str(tmp_path / "registry")}})
+    configuration.write_text(f"version: 0.1\nlog: {{level: error}}\nstorage: {storage}\nhttp: {{addr: '127.0.0.1:{port}'}}\n")
+    process = subprocess.Popen([program, "serve", str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield f"localhost:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def push_to(registry: str, name: str, tag: str, layer: bytes) -> str:
+    """To a registry without authentication; waits for it to begin."""
+
+    def send(method: str, url: str, data: bytes = b"", kind: str = "application/octet-stream") -> str:
+        target = url if "://" in url else f"http://{registry}/v2/{name}/{url}"
+        for attempt in range(100):
+            try:
+                request = urllib.request.Request(target, data=data, method=method, headers={"Content-Type": kind})
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    return str(answer.headers.get("Location"))
+            except urllib.error.URLError as error:
+                if isinstance(error, urllib.error.HTTPError) or attempt == 99:
+                    raise
+                time.sleep(0.05)
+        raise AssertionError("unreachable")
+
+    for blob in (b"{}", layer):
+        place = send("POST", "blobs/uploads/")
+        send("PUT", f"{place}{'&' if '?' in place else '?'}digest={digests.of(blob)}", blob)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": digests.of(b"{}"), "size": 2},
+        "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar", "digest": digests.of(layer), "size": len(layer)}],
+    }
+    send("PUT", f"manifests/{tag}", json.dumps(document).encode(), document["mediaType"])  # type: ignore[arg-type]
+    return digests.of(json.dumps(document).encode())
+
+
+def test_images_of_a_real_registry_come_through(cloud: CloudThread, docker_registry: str) -> None:
+    layer = os.urandom(5 << 20)
+    digest = push_to(docker_registry, "team/app", "v1", layer)
+    ecr = cloud.client("ecr", region="ca-west-1")
+    ecr.create_pull_through_cache_rule(ecrRepositoryPrefix="real", upstreamRegistryUrl=docker_registry)
+    assert ecr.validate_pull_through_cache_rule(ecrRepositoryPrefix="real")["isValid"]
+    assert digests.of(get(cloud, "real/team/app/manifests/v1", region="ca-west-1")[1]) == digest
+    assert get(cloud, f"real/team/app/blobs/{digests.of(layer)}", region="ca-west-1") == (200, layer)

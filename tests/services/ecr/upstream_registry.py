@@ -16,6 +16,11 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients try TLS first, and go when they are through."""
+
+
 class UpstreamRegistry:
     """A context manager. `users`: names and passwords; none: everybody is given a token."""
 
@@ -42,7 +47,7 @@ class UpstreamRegistry:
             def do_HEAD(self) -> None:
                 registry._answer(self)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.domain = f"127.0.0.1:{self._server.server_port}"
 
@@ -108,7 +113,7 @@ class UpstreamRegistry:
         self.asked["GET token"] += 1
         shown = b64decode((request.headers.get("Authorization") or "Basic ").partition(" ")[2]).decode()
         user, _, password = shown.partition(":")
-        if self.users is not None and self.users.get(user) != (password or None):
+        if self.users is not None and (user not in self.users or self.users[user] != password):
             self._send(request, 401, b"{}")
             return
         self._send(request, 200, b'{"token":"good","expires_in":3600}')

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 import msgspec
 
-from cloudstead.engine.errors import NotFound
+from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, NoSpace, NotFound
+from cloudstead.engine.images import digests
 from cloudstead.engine.registry import errors
 from cloudstead.engine.registry.model import ImageRow
 from cloudstead.kernel.context import Context
@@ -16,7 +17,7 @@ from cloudstead.services.ecr import api, arns, deletion, image_ids, image_pages,
 from cloudstead.services.ecr.controller import catalog
 from cloudstead.services.ecr.conversion import converted
 from cloudstead.services.ecr.image_ids import failure, identifier
-from cloudstead.services.ecr.model import RepositoryRow
+from cloudstead.services.ecr.model import PULL_THROUGH_RULES, RepositoryRow
 
 PAGE = 100
 
@@ -37,7 +38,7 @@ async def put_image(ctx: Context, request: api.PutImageRequest) -> api.PutImageR
         put = await catalog(ctx).put(
             repositories.rules_of(ctx, row), manifest, request.image_manifest_media_type or "", digest=request.image_digest or "", tag=tag
         )
-    except errors.RegistryError as error:
+    except EngineError as error:
         raise _refusal(row, request, error) from None
     if not (put.created or put.tagged or put.restored):
         raise api.ImageAlreadyExistsException(
@@ -59,7 +60,7 @@ def _names_its_type(manifest: bytes) -> bool:
         return True
 
 
-def _refusal(row: RepositoryRow, request: api.PutImageRequest, error: errors.RegistryError) -> ServiceError:
+def _refusal(row: RepositoryRow, request: api.PutImageRequest, error: EngineError) -> ServiceError:
     """What the catalog refuses, in AWS's words."""
     where = f"required for pushing image into repository with name '{row.name}' in the registry with id '{row.account}' do not exist"
     match error:
@@ -69,7 +70,7 @@ def _refusal(row: RepositoryRow, request: api.PutImageRequest, error: errors.Reg
             return api.LayersNotFoundException(f"Layers with digests '[{', '.join(error.digests)}]' {where}")
         case errors.TagImmutable():
             return api.ImageTagAlreadyExistsException(error.message)
-        case errors.DigestInvalid():
+        case errors.DigestInvalid() | InvalidArgument():  # of another algorithm than we have
             return api.ImageDigestDoesNotMatchException(
                 f"The image with digest '{request.image_digest}' in repository '{row.name}' and registry ID '{row.account}' "
                 f"does not match the image digest that Amazon ECR has calculated."
@@ -78,6 +79,8 @@ def _refusal(row: RepositoryRow, request: api.PutImageRequest, error: errors.Reg
             return repositories.unknown(row.account, row.name)
         case errors.TooManyRequests():
             return api.LimitExceededException(error.message)
+        case NoSpace() | Failed():
+            return api.ServerException(error.message)
         case _:
             return api.InvalidParameterException(f"Invalid parameter at 'ImageManifest' failed to satisfy constraint: '{error.message}'")
 
@@ -85,7 +88,7 @@ def _refusal(row: RepositoryRow, request: api.PutImageRequest, error: errors.Reg
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
 async def batch_get_image(ctx: Context, request: api.BatchGetImageRequest) -> api.BatchGetImageResponse:
     """The manifests of up to 100 images, byte for byte. One that has failed is told among the failures."""
-    row = repositories.of(ctx, request)
+    row = await _repository(ctx, request)
     images: list[api.Image] = []
     failures: list[api.ImageFailure] = []
     for image_id in request.image_ids:
@@ -97,10 +100,45 @@ async def batch_get_image(ctx: Context, request: api.BatchGetImageRequest) -> ap
     return api.BatchGetImageResponse(images=images, failures=failures)
 
 
+async def _repository(ctx: Context, request: api.BatchGetImageRequest) -> RepositoryRow:
+    """Also one that a pull through the cache is yet to make."""
+    try:
+        return repositories.of(ctx, request)
+    except api.RepositoryNotFoundException:
+        account = arns.registry_id(ctx, request)
+        if not _is_cached(ctx, account):
+            raise
+        for image_id in request.image_ids:
+            await _fetch(ctx, account, request.repository_name, image_id)
+        return repositories.of(ctx, request)
+
+
+def _is_cached(ctx: Context, account: str) -> bool:
+    """Whether the registry caches any other."""
+    return ctx.table(PULL_THROUGH_RULES).count((account, ctx.region)) > 0
+
+
+async def _fetch(ctx: Context, account: str, name: str, image_id: api.ImageIdentifier) -> None:
+    """Have an image here of which there is one upstream."""
+    from cloudstead.services.ecr import pulling_through  # speaks HTTP; nobody without a rule needs it
+
+    reference = image_id.image_digest or image_id.image_tag or ""
+    if digests.is_one(reference) or image_ids.TAG.fullmatch(reference):
+        owner = ctx if account == ctx.account else ctx.replace(identity=ctx.identity, account=account)
+        await pulling_through.fetch(owner, name, reference)
+
+
 async def _pull(
     ctx: Context, row: RepositoryRow, image_id: api.ImageIdentifier, accepted: Collection[str] | None
 ) -> api.Image | api.ImageFailure:
     content = catalog(ctx)
+    if _is_cached(ctx, row.account):
+        try:
+            await _fetch(ctx, row.account, row.name, image_id)
+        except ServiceError as error:
+            from cloudstead.services.ecr.pulling_through import failure_code
+
+            return failure(image_id, failure_code(error), error.message)
     found = image_ids.look_up(content, row, image_id)
     if isinstance(found, api.ImageFailure):
         return found

@@ -11,9 +11,10 @@ streamed into the content store, and checked against their digests.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 
-from cloudstead.engine.errors import EngineError, NotFound
+from cloudstead.engine.errors import EngineError, NotFound, Unauthorized, Unavailable
 from cloudstead.engine.images import digests
 from cloudstead.engine.images.api import Descriptor
 from cloudstead.engine.images.remote import RemoteRepository
@@ -24,7 +25,7 @@ from cloudstead.engine.registry.gate import Put, Rules
 from cloudstead.engine.registry.manifests import Parsed
 from cloudstead.engine.registry.model import Repository
 from cloudstead.kernel.context import Context
-from cloudstead.kernel.errors import ServiceError
+from cloudstead.kernel.errors import AccessDenied, ServiceError
 from cloudstead.kernel.operations import Operation
 from cloudstead.kernel.store import Transaction
 from cloudstead.services.ecr import api, arns, creation_templates, events, pushes, repositories, upstream_credentials, upstreams
@@ -37,6 +38,7 @@ from cloudstead.services.ecr.upstreams import Upstream
 log = logging.getLogger("cloudstead.ecr")
 
 DAY = 24 * 3600.0
+_REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,299}|[a-z0-9+._-]+:[0-9a-f]{32,128}", re.ASCII)
 AFTER_FAILURE = 300.0  # seconds for which a registry that could not be asked about a tag is left alone
 
 
@@ -51,7 +53,7 @@ async def fetch(ctx: Context, name: str, reference: str) -> None:
         UnableToDecryptSecretValueException, LimitExceededException, AccessDenied
     """
     rule = rule_for(ctx, name)
-    if rule is None:
+    if rule is None or not _REFERENCE.fullmatch(reference):
         return
     wanted = Wanted(ctx.account, ctx.region, name, reference)
     pull = Pull(ctx, rule, name, reference)
@@ -63,6 +65,16 @@ async def fetch(ctx: Context, name: str, reference: str) -> None:
     except (ServiceError, RegistryError):
         if not pull.is_here:
             raise
+
+
+def failure_code(error: ServiceError) -> api.ImageFailureCode:
+    """What `fetch` raised, for the operation whose answer names what is wrong with each image."""
+    cause = error.__cause__
+    if isinstance(error, AccessDenied) or isinstance(cause, Unauthorized):
+        return "UpstreamAccessDenied"
+    if isinstance(cause, Unavailable) and ("toomanyrequests" in cause.message or "429" in cause.message):
+        return "UpstreamTooManyRequests"
+    return "UpstreamUnavailable"
 
 
 class Pull:
