@@ -440,6 +440,29 @@ def test_another_registry_of_this_installation_is_an_upstream(cloud: CloudThread
         assert cloud.client("ecr").validate_pull_through_cache_rule(ecrRepositoryPrefix="far")["isValid"]
 
 
+def test_a_registry_of_another_account_is_asked_as_the_role_that_the_rule_names(cloud: CloudThread) -> None:
+    theirs, here, far = "555566667777", "me-south-1", "eu-south-1"
+    owner = cloud.client("ecr", key=theirs, region=far)
+    with UpstreamRegistry() as upstream:
+        upstream.image("app", "far", "v1")
+        owner.create_pull_through_cache_rule(ecrRepositoryPrefix="origin", upstreamRegistryUrl=upstream.domain)
+        assert get(cloud, "origin/app/manifests/v1", key=theirs, region=far)[0] == 200
+    ecr = cloud.client("ecr", region=here)
+    url = f"{theirs}.dkr.ecr.{far}.amazonaws.com"
+    ecr.create_pull_through_cache_rule(ecrRepositoryPrefix="theirs", upstreamRegistryUrl=url, customRoleArn=ROLE)
+    status, body = get(cloud, "theirs/origin/app/manifests/v1", region=here)
+    assert status == 404
+    assert "not authorized" in json.loads(body)["errors"][0]["message"]
+    statement = {
+        "Sid": "a",
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+    }
+    owner.set_repository_policy(repositoryName="origin/app", policyText=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    assert get(cloud, "theirs/origin/app/manifests/v1", region=here)[0] == 200
+
+
 def test_caches_before_each_other_do_not_wait_for_ever(cloud: CloudThread) -> None:
     account, regions = "333344445555", ("ap-south-1", "ap-south-2")
     for region, other in (regions, regions[::-1]):

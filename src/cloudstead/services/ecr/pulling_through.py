@@ -24,6 +24,7 @@ from cloudstead.engine.registry.errors import RegistryError, TagImmutable
 from cloudstead.engine.registry.gate import Put, Rules
 from cloudstead.engine.registry.manifests import Parsed
 from cloudstead.engine.registry.model import Repository
+from cloudstead.engine.threads import in_thread
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import AccessDenied, ServiceError
 from cloudstead.kernel.operations import Operation
@@ -38,6 +39,7 @@ from cloudstead.services.ecr.upstreams import Upstream
 log = logging.getLogger("cloudstead.ecr")
 
 DAY = 24 * 3600.0
+LONG = 64 << 10  # bytes of a manifest that a thread reads
 _REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,299}|[a-z0-9+._-]+:[0-9a-f]{32,128}", re.ASCII)
 AFTER_FAILURE = 300.0  # seconds for which a registry that could not be asked about a tag is left alone
 
@@ -163,7 +165,7 @@ class Pull:
 
     async def _bring(self, remote: RemoteRepository) -> None:
         data, media_type = await remote.manifest(self._reference)
-        parsed = manifests.read(data, media_type)
+        parsed = await in_thread(manifests.read, data, media_type) if len(data) > LONG else manifests.read(data, media_type)
         digest = digests.of(data) if self._by_tag else self._reference
         rules = self._rules(creation_templates.create_by(self._ctx, self._name, "PULL_THROUGH_CACHE"))
         own = [blob for blob in _blobs(parsed) if self._catalog.blob(self._place, blob.digest) is None]

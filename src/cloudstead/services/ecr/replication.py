@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
 
+from cloudstead.kernel import quotas
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.services.ecr import api, arns, image_ids, repositories
 from cloudstead.services.ecr.controller import catalog
 from cloudstead.services.ecr.model import COPIES, REGISTRIES, Copy, Destination, Registry, ReplicationRule
 from cloudstead.services.ecr.repositories import invalid
-
-# https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
-MOST_RULES = 10
-MOST_DESTINATIONS = 25  # different ones, in all rules together
 
 
 @operation(resource="*")
@@ -57,8 +56,9 @@ def _check(ctx: Context, rules: tuple[ReplicationRule, ...]) -> None:
         InvalidParameterException
     """
     member = "replicationConfiguration"
-    if len(rules) > MOST_RULES:
-        invalid(member, f"Replication configuration cannot have more than {MOST_RULES} rules")
+    quota = partial(quotas.limit, ctx, "ecr")
+    if len(rules) > (most := quota("replication_rules")):
+        invalid(member, f"Replication configuration cannot have more than {most} rules")
     if any(not rule.destinations for rule in rules):
         invalid(member, "Replication rule must have at least one destination")
     found = [destination for rule in rules for destination in rule.destinations]
@@ -66,8 +66,8 @@ def _check(ctx: Context, rules: tuple[ReplicationRule, ...]) -> None:
         invalid(member, "Replication destination cannot be the same as the source registry")
     if any(len(set(rule.destinations)) < len(rule.destinations) for rule in rules):
         invalid(member, "Replication destinations of a rule must be unique")
-    if len(set(found)) > MOST_DESTINATIONS:
-        invalid(member, f"Replication configuration cannot have more than {MOST_DESTINATIONS} unique destinations across all rules")
+    if len(set(found)) > (most := quota("replication_destinations")):
+        invalid(member, f"Replication configuration cannot have more than {most} unique destinations across all rules")
 
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
