@@ -87,6 +87,16 @@ def test_passwords_of_the_private_registries_are_none_here(cloud: CloudThread, a
     assert private.ask("GET", "").status == 401
 
 
+def test_an_address_without_a_name_serves_public_repositories_too(cloud: CloudThread, public: Any, alias: str) -> None:
+    public.create_repository(repositoryName="plain")
+    token = cloud.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    made = Wire(cloud, token).push(f"{alias}/plain", "latest")
+    assert Wire(cloud).ask("GET", f"{alias}/plain/manifests/latest").headers["Docker-Content-Digest"] == made
+    assert Wire(cloud).push_blob(f"{alias}/plain", b"x").status == 401
+    assert Wire(cloud, host=f"{ACCOUNT}.dkr.ecr.us-east-1.localhost").ask("GET", f"{alias}/plain/manifests/latest").status == 401
+    assert Wire(cloud).ask("GET", "nobody99/plain/manifests/latest").status == 401
+
+
 def test_nobody_pushes_or_deletes_without_a_password(cloud: CloudThread, alias: str) -> None:
     wire = wire_of(cloud)
     refusals = [

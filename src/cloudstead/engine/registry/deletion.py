@@ -32,7 +32,7 @@ class _Named:
 
     image: ImageRow
     tags: dict[str, int] = field(default_factory=dict)  # and the position of each
-    whole: int | None = None  # the position of what lets the image itself go
+    whole: set[int] = field(default_factory=set)  # the positions of what lets the image itself go: its digest, the last of its tags
 
 
 def plan(wanted: Sequence[Found | NotFound], tags_of: TagsOf, parents_of: ParentsOf) -> Deletion:
@@ -44,16 +44,14 @@ def plan(wanted: Sequence[Found | NotFound], tags_of: TagsOf, parents_of: Parent
     """
     decided = Deletion(refused={at: each for at, each in enumerate(wanted) if isinstance(each, NotFound)})
     named = _named(wanted, tags_of)
-    for digest, parents in _kept({digest for digest, one in named.items() if one.whole is not None}, parents_of).items():
+    for digest, parents in _kept({digest for digest, one in named.items() if one.whole}, parents_of).items():
         one = named[digest]
-        assert one.whole is not None
-        decided.refused[one.whole] = NotFound(
-            "ImageReferencedByManifestList", f"Requested image referenced by manifest list: [{', '.join(parents)}]"
-        )
-        one.tags = {tag: at for tag, at in one.tags.items() if at != one.whole}
-        one.whole = None
+        refused = NotFound("ImageReferencedByManifestList", f"Requested image referenced by manifest list: [{', '.join(parents)}]")
+        decided.refused |= dict.fromkeys(one.whole, refused)
+        one.tags = {tag: at for tag, at in one.tags.items() if at not in one.whole}
+        one.whole = set()
     for digest, one in named.items():
-        if one.whole is not None:
+        if one.whole:
             decided.images.append(one.image)
             decided.deleted += [(digest, tag) for tag in tags_of(digest) or [""]]
         else:
@@ -69,11 +67,13 @@ def _named(wanted: Sequence[Found | NotFound], tags_of: TagsOf) -> dict[str, _Na
             continue
         one = named.setdefault(each.image.digest, _Named(each.image))
         if not each.tag:
-            one.whole = at
+            one.whole.add(at)
+            continue
+        if each.tag in one.tags:
             continue
         one.tags[each.tag] = at
-        if one.whole is None and len(one.tags) == len(tags_of(each.image.digest)):
-            one.whole = at
+        if len(one.tags) == len(tags_of(each.image.digest)):
+            one.whole.add(at)
     return named
 
 

@@ -14,6 +14,8 @@ from cloudstead.engine.registry.model import ImageRow, Repository
 TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,299}")
 DIGEST = re.compile(r"[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+")
 
+_DEEPEST = 8  # indexes within indexes that are looked into for a size
+
 Code: TypeAlias = Literal[
     "InvalidImageDigest", "InvalidImageTag", "ImageTagDoesNotMatchDigest", "ImageNotFound", "MissingDigestAndTag", "ImageReferencedByManifestList"
 ]  # fmt: skip
@@ -63,9 +65,11 @@ def shown(digest: str | None, tag: str | None) -> str:
     return f"{{imageDigest:'{digest or 'null'}', imageTag:'{tag or 'null'}'}}"
 
 
-def size_of(catalog: Catalog, image: ImageRow) -> int:
-    """imageSizeInBytes: of what a pull fetches, compressed. Of an index: the largest of its images."""
-    if image.is_index:
-        children = [catalog.image(image.place, each.digest) for each in image.children]
-        return max((size_of(catalog, child) for child in children if child is not None and not child.is_index), default=image.size)
-    return image.size + sum(each.size for each in image.blobs)
+def size_of(catalog: Catalog, image: ImageRow, depth: int = 0) -> int:
+    """imageSizeInBytes: of its layers as they are stored; of an index, those of its largest image."""
+    if not image.is_index:
+        return sum(layer.size for layer in image.layers)
+    if depth == _DEEPEST:
+        return 0
+    children = [catalog.image(image.place, child.digest) for child in image.children]
+    return max((size_of(catalog, child, depth + 1) for child in children if child is not None), default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudstead.engine.registry.catalog import Catalog
 from cloudstead.engine.registry.model import ImageRow
+from cloudstead.engine.registry.selection import size_of
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page_of
@@ -13,7 +14,6 @@ from cloudstead.services.ecr.model import SCANS, RepositoryRow, Scan
 
 PAGE = 100
 REFERRERS_PAGE = 20
-_DEEPEST = 8  # indexes within indexes that are looked into for a size
 
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
@@ -53,16 +53,6 @@ def _detail(ctx: Context, content: Catalog, row: RepositoryRow, image: ImageRow)
         last_archived_at=image.archived,
         last_activated_at=image.activated,
     )
-
-
-def size_of(content: Catalog, image: ImageRow, depth: int = 0) -> int:
-    """The bytes of its layers as they are stored; of an index, those of its largest image."""
-    if not image.is_index:
-        return sum(layer.size for layer in image.layers)
-    if depth == _DEEPEST:
-        return 0
-    children = [content.image(image.place, child.digest) for child in image.children]
-    return max((size_of(content, child, depth + 1) for child in children if child is not None), default=0)
 
 
 def _status(scan: Scan) -> api.ScanStatus:

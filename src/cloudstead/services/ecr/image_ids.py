@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
+from cloudstead.engine.registry import selection
 from cloudstead.engine.registry.catalog import Catalog
-from cloudstead.engine.registry.model import ImageRow
+from cloudstead.engine.registry.selection import DIGEST, TAG, Found
 from cloudstead.services.ecr import api
 from cloudstead.services.ecr.model import RepositoryRow
 
-TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,299}")
-DIGEST = re.compile(r"[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+")
-_DIGEST_RULE = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"
-
-
-class Found(NamedTuple):
-    """An image, and the tag by which it was asked for; empty: by its digest."""
-
-    image: ImageRow
-    tag: str
+__all__ = ["DIGEST", "TAG", "Found", "failure", "identifier", "look_up", "require", "shown", "unknown"]
 
 
 def failure(image_id: api.ImageIdentifier, code: api.ImageFailureCode, reason: str) -> api.ImageFailure:
@@ -28,23 +17,8 @@ def failure(image_id: api.ImageIdentifier, code: api.ImageFailureCode, reason: s
 
 def look_up(catalog: Catalog, row: RepositoryRow, image_id: api.ImageIdentifier) -> Found | api.ImageFailure:
     """For the operations on many images, whose answer names what is wrong with each."""
-    digest, tag = image_id.image_digest, image_id.image_tag
-    if not digest and not tag:
-        return failure(image_id, "MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null")
-    if digest and not DIGEST.fullmatch(digest):
-        return failure(image_id, "InvalidImageDigest", f"Invalid request parameters: {_DIGEST_RULE}")
-    if tag and not TAG.fullmatch(tag):
-        return failure(image_id, "InvalidImageTag", f"Invalid request parameters: image tag should satisfy the regex '{TAG.pattern}'")
-    image = catalog.image(row.place, digest) if digest else None if tag is None else catalog.resolve(row.place, tag)
-    if image is None:
-        return failure(image_id, "ImageNotFound", "Requested image not found")
-    if digest and tag:
-        standing = catalog.tag(row.place, tag)
-        if standing is None:
-            return failure(image_id, "ImageNotFound", "Requested image not found")
-        if standing.digest != digest:
-            return failure(image_id, "ImageTagDoesNotMatchDigest", "Requested image tag does not match the requested image digest")
-    return Found(image, tag or "")
+    found = selection.look_up(catalog, row.place, image_id.image_digest, image_id.image_tag)
+    return found if isinstance(found, Found) else failure(image_id, found.code, found.reason)
 
 
 def require(catalog: Catalog, row: RepositoryRow, image_id: api.ImageIdentifier, member: str = "imageId") -> Found:
@@ -71,7 +45,7 @@ def unknown(row: RepositoryRow, image_id: api.ImageIdentifier) -> api.ImageNotFo
 
 def shown(image_id: api.ImageIdentifier) -> str:
     """As AWS's sentences have it."""
-    return f"{{imageDigest:'{image_id.image_digest or 'null'}', imageTag:'{image_id.image_tag or 'null'}'}}"
+    return selection.shown(image_id.image_digest, image_id.image_tag)
 
 
 def identifier(digest: str, tag: str = "") -> api.ImageIdentifier:

@@ -3,6 +3,9 @@
 Everybody may pull, with no password at all; whoever shows one, must show a good one. The first request of a client, GET /v2/, is answered with a
 challenge all the same: docker and skopeo learn by it how to show a password when they push, and pull without one when they have none. AWS's challenge
 is for a bearer token from an address of its own; ours is Basic, with the password of GetAuthorizationToken, which every client understands as well.
+
+At an address that is not the public registries' alone (`localhost:4566/<alias>/<repository>`) clients know one password for it: ECR's is taken there, too.
+
 What needs a password is judged as the operation of the API that it stands for.
 """
 
@@ -16,7 +19,7 @@ from typing import Final
 from cloudstead.engine.registry.errors import Denied, NameUnknown, Unauthorized
 from cloudstead.engine.registry.gate import Doing, Rules
 from cloudstead.engine.registry.model import BLOBS, ImageRow
-from cloudstead.engine.registry.passwords import Pass
+from cloudstead.engine.registry.passwords import Pass, Passwords
 from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import AccessDenied
@@ -64,6 +67,7 @@ class PublicGate:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._passwords = authorization.passwords(cloud)
+        self._private = Passwords(cloud, "ecr")
 
     # who
 
@@ -73,7 +77,7 @@ class PublicGate:
             if request.path in ("/v2/", "/v2"):
                 raise self._unauthorized(request, "Not Authorized")
             return Caller(request, None)
-        granted = self._passwords.verify(header)
+        granted = self._passwords.verify(header) or (None if request.host[:11].lower() == "public.ecr." else self._private.verify(header))
         if granted is None:
             raise self._unauthorized(request, "Your Authorization Token is invalid.")
         if granted.expires <= self._cloud.clock.time():
