@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from image_calls import (
     upload,
 )
 from registry_wire import wire_of
+from upstream_registry import UpstreamRegistry
 
 from cloudstead.engine.images.media_types import DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from support import CloudThread
@@ -459,3 +461,39 @@ def test_other_accounts_have_other_images(cloud: CloudThread, ecr: Any, reposito
     stranger = cloud.client("ecr", key="220000000002")
     refused(stranger.batch_get_image, "RepositoryNotFoundException", repositoryName=repository, imageIds=ids("v1"))
     refused(stranger.batch_get_image, "AccessDeniedException", registryId=ACCOUNT, repositoryName=repository, imageIds=ids("v1"))
+
+
+def test_an_image_that_is_only_upstream_is_had_by_the_api_too(cloud: CloudThread, ecr: Any) -> None:
+    with UpstreamRegistry() as upstream:
+        digest = upstream.image("library/app", "one", "v1")
+        ecr.create_pull_through_cache_rule(ecrRepositoryPrefix="hub", upstreamRegistryUrl=f"http://{upstream.domain}")
+        refused(ecr.batch_get_image, "RepositoryNotFoundException", repositoryName="hub/library/none", imageIds=ids("v1"))
+        got = ecr.batch_get_image(repositoryName="hub/library/app", imageIds=ids("v1", "none"))
+        assert [each["imageId"]["imageDigest"] for each in got["images"]] == [digest]
+        assert [code for code, _ in failures(got)] == ["ImageNotFound"]
+        upstream.broken = True
+        got = ecr.batch_get_image(repositoryName="hub/library/app", imageIds=[*ids("v2", "v1"), {"imageDigest": "md5:ab"}])
+        assert [code for code, _ in failures(got)] == ["UpstreamUnavailable", "ImageNotFound"]
+        assert [each["imageId"]["imageDigest"] for each in got["images"]] == [digest]
+    ecr.delete_pull_through_cache_rule(ecrRepositoryPrefix="hub")
+
+
+def test_a_digest_of_an_algorithm_that_nobody_has_matches_nothing(ecr: Any, repository: str) -> None:
+    have(ecr, repository, b"{}")
+    arguments = {"repositoryName": repository, "imageManifest": manifest_of(b"{}")}
+    refused(ecr.put_image, "ImageDigestDoesNotMatchException", **arguments, imageDigest="md5:" + "0" * 32)
+    refused(ecr.put_image, "ImageDigestDoesNotMatchException", **arguments, imageDigest="sha256:12")
+    refused(ecr.put_image, "InvalidParameterException", **arguments, imageDigest="latest")
+
+
+def test_many_puts_at_once_each_have_their_image(cloud: CloudThread, ecr: Any, repository: str) -> None:
+    have(ecr, repository, b"{}")
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(lambda n: put(ecr, repository, manifest_of(b"{}", annotations={"n": str(n)}), f"t{n % 8}"), range(40)))
+    listed = ecr.list_images(repositoryName=repository)["imageIds"]
+    assert {each["imageDigest"] for each in listed} == {each.digest for each in made}
+    assert {each["imageTag"] for each in listed if "imageTag" in each} == {f"t{n}" for n in range(8)}
+    with ThreadPoolExecutor(16) as pool:
+        gone = list(pool.map(lambda each: ecr.batch_delete_image(repositoryName=repository, imageIds=ids(each.digest)), [*made, *made]))
+    assert sorted(len(answer["failures"]) for answer in gone) == [0] * 40 + [1] * 40
+    assert not blobs_on_disk(cloud.settings.data) & {each.digest for each in made}

@@ -45,6 +45,14 @@ def require(digest: str) -> str:
     return digest
 
 
+def is_one(text: str) -> bool:
+    try:
+        split(text)
+    except InvalidArgument:
+        return False
+    return True
+
+
 def of(data: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
