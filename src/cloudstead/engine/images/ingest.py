@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, NoSpace
 from cloudstead.engine.images import digests
+from cloudstead.engine.images.direct import BLOCK, DirectWriter
 from cloudstead.engine.threads import P, in_thread
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 BATCH = 1 << 20  # bytes that a thread takes at once
 RESERVE = 64 << 20  # bytes of the disk that are left free: the store of rows must be able to go on
 RESERVE_CHECK = 32 << 20  # bytes written between two looks at how much is free
+DIRECT_FROM = 8 << 20  # bytes of a blob that go through the page cache before the rest goes past it
 MAX_VECTOR = 1024  # pieces that one call takes: IOV_MAX
 _PAUSED = 1000  # uploads whose hash is kept
 
@@ -69,6 +71,8 @@ class Ingest:
         self._pieces: list[bytes] = []
         self._gathered = 0
         self._unchecked = RESERVE_CHECK
+        self._direct: DirectWriter | None = None
+        self._directly = True  # as far as is known the file system can
         self._job: asyncio.Future[None] | None = None
         self._over = False
         self._dropped: Path | None = None  # where the file lies that is to be unlinked
@@ -102,6 +106,17 @@ class Ingest:
         if self._gathered >= BATCH:
             await self._flush()
 
+    async def write_all(self, pieces: list[bytes]) -> None:
+        """As `write`, for many."""
+        size = sum(map(len, pieces))
+        if self._limit is not None and self.offset + size > self._limit:
+            raise InvalidArgument(f"the content is larger than {self._limit} bytes")
+        self._pieces += pieces
+        self._gathered += size
+        self.offset += size
+        if self._gathered >= BATCH:
+            await self._flush()
+
     async def _flush(self) -> None:
         """Hand what was gathered to a thread; waits for the one before only."""
         await self._idle()
@@ -109,19 +124,64 @@ class Ingest:
             pieces, self._pieces, self._gathered = self._pieces, [], 0
             self._job = asyncio.get_running_loop().run_in_executor(None, self._append, pieces)
 
+    async def _finish(self) -> None:
+        """Have all that was taken in the file."""
+        await self._flush()
+        await self._idle()
+        if self._direct is not None:
+            await self._in_thread(self._end_direct)
+
     def _append(self, pieces: list[bytes]) -> None:
         size = sum(map(len, pieces))
         self._check_space(size)
-        written = os.pwritev(self._descriptor, pieces[:MAX_VECTOR], self._hashed)
+        if self._direct is not None:
+            for piece in pieces:
+                self._direct.write(piece)
+        elif size >= BATCH and self._hashed >= DIRECT_FROM and self._directly:
+            self._begin_direct(pieces)
+        else:
+            self._write(pieces, self._hashed)
+        for piece in pieces:  # last: a hash that knows more than the file would be kept by `pause`
+            self._hash.update(piece)
+            self._hashed += len(piece)
+
+    def _begin_direct(self, pieces: list[bytes]) -> None:
+        """Write a batch, from the next block on directly. That is at least one buffer, so that a file system that has none of this says so here."""
+        data = b"".join(pieces)
+        cut = -self._hashed % BLOCK
+        self._write([data[:cut]], self._hashed)
+        direct = None
+        try:
+            direct = DirectWriter(self._path, self._hashed + cut)
+            direct.write(data[cut:])
+            self._direct = direct
+        except OSError as error:
+            if direct is not None:
+                direct.close()
+            if error.errno != errno.EINVAL:
+                raise
+            self._directly = False
+            self._write([data], self._hashed)
+
+    def _end_direct(self) -> None:
+        """All that was taken is in the file now."""
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            try:
+                rest = direct.rest()
+                self._write([rest], direct.written)
+            finally:
+                direct.close()
+
+    def _write(self, pieces: list[bytes], at: int) -> None:
+        size = sum(map(len, pieces))
+        written = os.pwritev(self._descriptor, pieces[:MAX_VECTOR], at)
         if written != size:  # seldom: a signal, a disk nearly full, very many pieces
-            rest, at = memoryview(b"".join(pieces))[written:], self._hashed + written
+            rest, at = memoryview(b"".join(pieces))[written:], at + written
             while rest:
                 written = os.pwrite(self._descriptor, rest, at)
                 at += written
                 rest = rest[written:]
-        for piece in pieces:  # last: a hash that knows more than the file would be kept by `pause`
-            self._hash.update(piece)
-        self._hashed += size
 
     def _check_space(self, size: int) -> None:
         self._unchecked += size
@@ -137,8 +197,7 @@ class Ingest:
         Raises:
             DigestMismatch: it is something else; it stays an upload until it is paused or discarded.
         """
-        await self._flush()
-        await self._idle()
+        await self._finish()
         if size is not None and size != self.offset:
             raise DigestMismatch(f"the content has {self.offset} bytes, not {size}")
         if digest and digests.split(digest)[0] != self._algorithm:
@@ -163,8 +222,7 @@ class Ingest:
         if self._over:
             return
         try:
-            await self._flush()
-            await self._idle()
+            await self._finish()
             self._store.paused(self.key, (self._algorithm, self._hashed, self._hash))
         except EngineError:
             pass  # the disk refused; the file is read again
@@ -195,6 +253,9 @@ class Ingest:
     def _close(self, job: asyncio.Future[None] | None, remove: bool) -> None:
         if job is not None and not job.cancelled():
             job.exception()  # seen
+        if self._direct is not None:
+            self._direct.close()
+            self._direct = None
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -24,7 +24,7 @@ from cloudstead.engine.registry.model import Repository
 if TYPE_CHECKING:
     from cloudstead.engine.registry.catalog import Catalog
 
-Data: TypeAlias = bytes | AsyncIterator[bytes]
+Data: TypeAlias = bytes | AsyncIterator[bytes] | AsyncIterator[list[bytes]]
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ALGORITHMS_KEPT = 1000
@@ -141,7 +141,7 @@ async def _write(ingest: Ingest, data: Data, offset: int | None) -> None:
             await ingest.write(data)
         return
     async for piece in data:
-        await ingest.write(piece)
+        await (ingest.write_all(piece) if isinstance(piece, list) else ingest.write(piece))
 
 
 async def _commit(ingest: Ingest, digest: str) -> None:

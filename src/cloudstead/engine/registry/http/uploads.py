@@ -21,6 +21,8 @@ from cloudstead.http.messages import HttpResponse
 if TYPE_CHECKING:
     from cloudstead.engine.registry.http.api import Call
 
+BATCH = 1 << 20  # bytes for which the loop turns once
+
 
 async def begin(call: Call) -> HttpResponse:
     query = Query(call.request.query)
@@ -36,14 +38,6 @@ async def begin(call: Call) -> HttpResponse:
         raise DigestInvalid(f"unsupported digest algorithm: {algorithm[:100]!r}")
     upload = call.uploads.begin(call.rules.repository, algorithm or "sha256")
     return HttpResponse(202, [*_progress(call, upload, 0), EMPTY])
-
-
-async def _take_whole(call: Call, digest: str) -> None:
-    body, place = call.request.body, call.rules.repository
-    if isinstance(body, StoredBlob) and body.digest == digest:
-        await call.uploads.adopt(place, digest, body.size)
-    else:
-        await call.uploads.whole(place, digest, call.request.stream())
 
 
 async def _mount(call: Call, digest: str, source: str) -> bool:
@@ -64,16 +58,16 @@ async def _whole(call: Call, digest: str) -> None:
     """From the request's body, or, where that comes from our own engine and is here already, without a byte of it."""
     body, place = call.request.body, call.rules.repository
     if isinstance(body, StoredBlob) and body.digest == digest and body.content is call.catalog.content:
-        await call.catalog.link(place, (digest, body.size))
+        await call.uploads.adopt(place, digest, body.size)
     else:
-        await call.uploads.whole(place, digest, call.request.stream())
+        await call.uploads.whole(place, digest, call.request.batches(BATCH))
 
 
 async def append(call: Call) -> HttpResponse:
     place, upload = call.rules.repository, call.rest
     chunk = _chunk(call)
     try:
-        size = await call.uploads.append(place, upload, call.request.stream(), offset=None if chunk is None else chunk.first)
+        size = await call.uploads.append(place, upload, call.request.batches(BATCH), offset=None if chunk is None else chunk.first)
     except RangeInvalid as error:
         raise _told_where(call, error) from None
     if chunk is not None and size != chunk.last + 1:
@@ -91,7 +85,7 @@ async def complete(call: Call) -> HttpResponse:
         return _created(call, body.digest)
     try:
         digest, _ = await call.uploads.complete(
-            place, call.rest, *given, data=call.request.stream(), offset=None if chunk is None else chunk.first
+            place, call.rest, *given, data=call.request.batches(BATCH), offset=None if chunk is None else chunk.first
         )
     except RangeInvalid as error:
         raise _told_where(call, error) from None
