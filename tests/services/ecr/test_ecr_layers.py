@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,23 @@ def test_an_upload_belongs_to_its_repository(ecr: Any, repository: str) -> None:
         refused(ecr.complete_layer_upload, "UploadNotFoundException", **arguments, layerDigests=[digest_of(b"1")])
     refused(ecr.complete_layer_upload, "InvalidParameterException", repositoryName=repository, uploadId="../../x", layerDigests=["a:b"])
     ecr.delete_repository(repositoryName=f"{repository}/other")
+
+
+def test_of_two_who_send_the_same_part_at_once_one_is_taken(ecr: Any, repository: str) -> None:
+    upload_id, content = begin(ecr, repository), os.urandom(SMALLEST)
+
+    def attempt(_: int) -> str:
+        try:
+            send(ecr, repository, upload_id, 0, content)
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return "taken"
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = sorted(pool.map(attempt, range(4)))
+    assert answers[-1] == "taken"
+    assert set(answers[:-1]) <= {"InvalidLayerPartException", "InvalidParameterException"}
+    assert complete(ecr, repository, upload_id, digest_of(content))["layerDigest"] == digest_of(content)
 
 
 def test_an_upload_survives_the_end_of_the_daemon(tmp_path: Path) -> None:
