@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from scan_support import ALPINE, BOOKWORM, DAY, debian, layer, member, stanza, write_data
+from tools.security_data import fixes
 
 from cloudstead.engine.errors import EngineError, Failed, InvalidArgument
 from cloudstead.services.ecr.scanning import advisories, findings, importing, inventory, layers, matching, versions
@@ -384,6 +385,40 @@ def test_imported_data_are_used_instead_of_shipped_ones(tmp_path: Path) -> None:
 def test_a_release_that_an_image_claims_names_no_other_file(tmp_path: Path, release: str) -> None:
     write_data(tmp_path, {"a": []})
     assert advisories.find(tmp_path / "security", "debian", release) == []
+
+
+CHANGELOG = """\
+app (1.0-4~deb12u1) bookworm; urgency=medium
+
+  * Rebuild for bookworm, without a word of CVE-2023-0001.
+
+ -- Somebody <somebody@example.org>  Sat, 01 Jul 2023 10:00:00 +0200
+
+app (1.0-4) unstable; urgency=high
+
+  [ Somebody else ]
+  * Mend what is left of CVE-2022-0001; fix CVE-2023-0002,
+    CVE-2023-10000.
+
+ -- Somebody <somebody@example.org>  Fri, 30 Jun 2023 10:00:00 +0200
+
+app (1:0.9-1) unstable; urgency=low
+
+  * New upstream version (fixes CVE-2022-0001).
+
+ -- Somebody <somebody@example.org>  Thu, 29 Jun 2023 10:00:00 +0200
+"""
+
+
+def test_a_changelog_says_which_version_fixed_what() -> None:
+    """The oldest entry that speaks of a vulnerability counts, and the lowest version from there on: 1.0-4~deb12u1 has what 1.0-4 has."""
+    assert list(fixes(CHANGELOG)) == [
+        Advisory("CVE-2022-0001", "1.0-4~deb12u1", "low"),
+        Advisory("CVE-2023-0001", "1.0-4~deb12u1", "medium"),
+        Advisory("CVE-2023-0002", "1.0-4~deb12u1", "high"),
+        Advisory("CVE-2023-10000", "1.0-4~deb12u1", "high"),
+    ]
+    assert list(fixes("no changelog\n  CVE-2023-0001\n")) == []
 
 
 # ── matching ─────────────────────────────────────────────────────────────────────────────────────────────────────────

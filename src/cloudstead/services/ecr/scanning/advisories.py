@@ -79,9 +79,11 @@ def write(data: Data, folder: Path, level: int = 19) -> Path:
 def read(path: Path) -> Data:
     """Raises Failed: it cannot be read."""
     try:
-        with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
-            text = stream.read(LARGEST)
-        data = _decoder.decode(text)
+        text = path.read_bytes()
+        size = zstandard.frame_content_size(text)
+        if not 0 <= size <= LARGEST:
+            raise Failed(f"the security data {path.name} are not as they were written")
+        data = _decoder.decode(zstandard.ZstdDecompressor().decompress(text))
     except (OSError, zstandard.ZstdError, msgspec.DecodeError) as error:
         raise Failed(f"the security data {path.name} cannot be read: {error}") from error
     if data.format != FORMAT:

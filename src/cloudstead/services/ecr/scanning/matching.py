@@ -1,8 +1,7 @@
 """Packages and security data -> what came of the scan. A pure function.
 
-**Severity.** Debian has two urgencies. Its security tracker gives one for a vulnerability (RFC-like words: high, medium, low, unimportant, "not yet
-assigned", "end-of-life"), and mostly does not; a changelog gives that of the upload which fixed it. ECR's basic scanning took them, by Clair, as they are
-taken here:
+**Severity.** Debian has two urgencies. Its security tracker gives one for a vulnerability (high, medium, low, unimportant; mostly "not yet assigned");
+a changelog gives that of the upload which fixed it, and so of all that it fixed. They are taken as ECR's basic scanning, by Clair, took the tracker's:
 
     critical, emergency              CRITICAL
     high                             HIGH
