@@ -23,6 +23,37 @@ OPERATIONS = [operation for service in SERVICES for operation in REGISTRY.operat
 
 # Operations for which the reference names no resource type, or for which no ARN can be known beforehand.
 ON_EVERYTHING = {
+    "ecr": {
+        "CreatePullThroughCacheRule",
+        "CreateRepositoryCreationTemplate",
+        "DeletePullThroughCacheRule",
+        "DeleteRegistryPolicy",
+        "DeleteRepositoryCreationTemplate",
+        "DeleteSigningConfiguration",
+        "DeregisterPullTimeUpdateExclusion",
+        "DescribePullThroughCacheRules",
+        "DescribeRegistry",
+        "DescribeReplicationBackfillResults",
+        "DescribeRepositoryCreationTemplates",
+        "GetAccountSetting",
+        "GetAuthorizationToken",
+        "GetRegistryPolicy",
+        "GetRegistryScanningConfiguration",
+        "GetSigningConfiguration",
+        "ListPullTimeUpdateExclusions",
+        "ListReplicationBackfills",
+        "PutAccountSetting",
+        "PutRegistryPolicy",
+        "PutRegistryScanningConfiguration",
+        "PutReplicationConfiguration",
+        "PutSigningConfiguration",
+        "RegisterPullTimeUpdateExclusion",
+        "StartReplicationBackfill",
+        "StopReplicationBackfill",
+        "UpdatePullThroughCacheRule",
+        "UpdateRepositoryCreationTemplate",
+        "ValidatePullThroughCacheRule",
+    },
     "ecr-public": {"GetAuthorizationToken"},
     "events": {"ListApiDestinations", "ListArchives", "ListConnections", "ListEventBuses", "ListReplays", "TestEventPattern"},
     "iam": {
@@ -62,6 +93,7 @@ ON_EVERYTHING = {
 
 # Kinds of resources that bear tags, and the operations on one of them that declare none, with the reason.
 TAGGED = {
+    "ecr": {"repository"},
     "ecr-public": {"repository"},
     "events": {"event-bus", "rule"},
     "iam": {"instance-profile", "mfa", "oidc-provider", "policy", "role", "saml-provider", "server-certificate", "user"},

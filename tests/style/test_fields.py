@@ -41,6 +41,12 @@ UNREAD = {
 
 # Structures within requests of which members are not read; "*" for all.
 AS_A_WHOLE = {
+    "ecr": {
+        "ImageTagMutabilityExclusionFilter": ("filter_type", "WILDCARD is the only one"),
+        "RepositoryFilter": ("filter_type", "PREFIX_MATCH is the only one"),
+        "ScanningRepositoryFilter": ("filter_type", "WILDCARD is the only one"),
+        "SigningRepositoryFilter": ("filter_type", "WILDCARD_MATCH is the only one"),
+    },
     "events": {
         "CreateConnectionAuthRequestParameters": ("*", "kept under its names on the wire, by which http_targets reads it"),
         "CreateConnectionBasicAuthRequestParameters": ("*", "kept under its names on the wire"),
@@ -104,8 +110,8 @@ def ours(module: str, service: str) -> bool:
 def body(function: FunctionType) -> ast.AST:
     try:
         return ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except SyntaxError:
-        return ast.Module([], [])  # the second line of an expression: a key function of a table
+    except (SyntaxError, OSError):
+        return ast.Module([], [])  # the second line of an expression: a key function of a table; what a dataclass is given
 
 
 @cache
