@@ -8,6 +8,7 @@ import http.client
 import json
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -148,14 +149,15 @@ class Push:
     def _layers(self, *layers: bytes) -> list[dict[str, object]]:
         return [self._describe(layer, "layer.v1.tar") for layer in layers]
 
-    def carry_on(self, registry: Registry) -> None:
+    def carry_on(self, registry: Registry, told: Callable[[], None] = lambda: None) -> None:
         for blob in self.blobs:
             blob.carry_on(registry)
         for tag in (self.tag, "latest"):
-            status, headers, told = registry.ask("PUT", f"/v2/{self.repository}/manifests/{tag}", self.manifest, Content_Type=MANIFEST)
-            assert status == 201, (status, told)
+            status, headers, text = registry.ask("PUT", f"/v2/{self.repository}/manifests/{tag}", self.manifest, Content_Type=MANIFEST)
+            assert status == 201, (status, text)
             assert headers["docker-content-digest"] == self.digest
             self.acknowledged = True
+            told()
 
     def delete(self, registry: Registry) -> None:
         status, _, told = registry.ask("DELETE", f"/v2/{self.repository}/manifests/{self.digest}")
@@ -175,7 +177,13 @@ class Promises:
 class Pusher(threading.Thread):
     """Pushes one image after the other, and deletes some, until the connection breaks."""
 
-    def __init__(self, endpoint: str, token: str, name: str, repositories: list[str], base: bytes, seed: str) -> None:
+    def __init__(
+        self, endpoint: str, token: str, name: str, repositories: list[str], base: bytes, seed: str, told: Callable[[], None]
+    ) -> None:
+        """
+        Args:
+            told: called as soon as an image or a deletion was acknowledged.
+        """
         super().__init__(daemon=True)
         self.promises = Promises()
         self.failure: BaseException | None = None
@@ -184,6 +192,7 @@ class Pusher(threading.Thread):
         self._repositories = repositories
         self._base = base
         self._chance = random.Random(seed)
+        self._told = told
 
     def run(self) -> None:
         try:
@@ -200,7 +209,7 @@ class Pusher(threading.Thread):
         promises, chance = self.promises, self._chance
         push = Push(chance.choice(self._repositories), tag, self._base, chance)
         promises.open = [push]
-        push.carry_on(self._registry)
+        push.carry_on(self._registry, self._told)
         promises.open = []
         promises.kept.append(push)
         if chance.random() < 0.3:
@@ -209,6 +218,7 @@ class Pusher(threading.Thread):
             victim.delete(self._registry)
             promises.deleting = []
             promises.deleted.append(victim)
+            self._told()
 
 
 def token_of(daemon: Any) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -75,6 +76,28 @@ class History:
         return f"{counts}, {self.interrupted} pushes interrupted, {self.resumed} uploads gone on with"
 
 
+class Killer:
+    """Kills at once, or in the very moment in which the next client reads that its image, or its deletion, was taken: what follows must not matter."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._armed = threading.Event()
+
+    def __call__(self) -> None:
+        """A client was told something."""
+        if self._armed.is_set():
+            assert self._daemon.process is not None
+            self._daemon.process.send_signal(signal.SIGKILL)
+
+    def kill(self, *, at_a_promise: bool) -> None:
+        assert self._daemon.process is not None
+        if at_a_promise:
+            self._armed.set()
+            self._daemon.process.wait(60)
+        else:
+            self._daemon.kill()
+
+
 @contextlib.contextmanager
 def connected(daemon: Daemon) -> Any:
     registry = Registry(daemon.endpoint, token_of(daemon))
@@ -86,14 +109,15 @@ def connected(daemon: Daemon) -> Any:
 
 def round_(daemon: Daemon, history: History, number: int, chance: random.Random) -> None:
     token = token_of(daemon)
+    killer = Killer(daemon)
     pushers = [
-        Pusher(daemon.endpoint, token, f"r{number}-{each}", REPOSITORIES, history.base, f"{SEED} {number} {each}")
+        Pusher(daemon.endpoint, token, f"r{number}-{each}", REPOSITORIES, history.base, f"{SEED} {number} {each}", killer)
         for each in range(PUSHERS)
     ]
     for pusher in pushers:
         pusher.start()
     time.sleep(chance.uniform(0.1, 2.0))
-    daemon.kill()
+    killer.kill(at_a_promise=number % 2 == 0)
     for pusher in pushers:
         pusher.join(60)
         assert not pusher.is_alive()
