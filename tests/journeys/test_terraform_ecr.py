@@ -21,13 +21,8 @@ resource "aws_ecr_repository" "app" {
   tags = { Team = "app" }
 }
 
-resource "aws_ecr_repository" "excluding" {
-  name                 = "excluding"
-  image_tag_mutability = "IMMUTABLE_WITH_EXCLUSION"
-  image_tag_mutability_exclusion_filter {
-    filter      = "latest*"
-    filter_type = "WILDCARD"
-  }
+resource "aws_ecr_repository" "second" {
+  name         = "second"
   force_delete = true
 }
 
@@ -75,8 +70,8 @@ resource "aws_ecr_lifecycle_policy" "app" {
   policy     = data.aws_ecr_lifecycle_policy_document.app.json
 }
 
-resource "aws_ecr_lifecycle_policy" "excluding" {
-  repository = aws_ecr_repository.excluding.name
+resource "aws_ecr_lifecycle_policy" "second" {
+  repository = aws_ecr_repository.second.name
   policy = jsonencode({
     rules = [{
       rulePriority = 5
