@@ -252,6 +252,24 @@ async def test_the_repository_is_made_by_its_template_and_keeps_to_it(tmp_path: 
         assert row.mutability == "IMMUTABLE"
 
 
+async def test_what_came_through_the_cache_is_replicated(tmp_path: Path) -> None:
+    async with cache(tmp_path) as here:
+        destination = api.ReplicationDestination(region="eu-west-1", registry_id=ACCOUNT)
+        configuration = api.ReplicationConfiguration(rules=[api.ReplicationRule(destinations=[destination])])
+        await here.ctx.call(api.PutReplicationConfigurationRequest(replication_configuration=configuration))
+        with UpstreamRegistry() as upstream:
+            child = upstream.image("app", "one")
+            descriptor = {"mediaType": MANIFEST, "digest": child, "size": len(upstream.content[child][0])}
+            index = upstream.manifest("app", {"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor]}, "v1")
+            await here.rule("hub", upstream.domain)
+            await here.pull("hub/app", "v1")
+        await here.ctx.store.settled()
+        await here.ctx.cloud.parts["ecr"].replication.controller.settled()
+        found = catalog(here.ctx).resolve(Repository(f"{ACCOUNT}/eu-west-1", "hub/app"), "v1")
+        assert found is not None
+        assert found.digest == index
+
+
 async def test_the_secret_opens_a_private_registry(tmp_path: Path) -> None:
     async with cache(tmp_path) as here:
         with UpstreamRegistry({"me": "token"}) as upstream:

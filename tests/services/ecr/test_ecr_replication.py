@@ -244,6 +244,19 @@ async def test_deletions_stay_here_unless_a_rule_says_otherwise(tmp_path: Path) 
             assert (far.catalog.image(far.place("app"), one) is None) is bool(deletes)
 
 
+async def test_the_end_of_a_repository_is_not_replicated(tmp_path: Path) -> None:
+    async with registry(tmp_path) as here:
+        far = here.at(region=FAR)
+        await here.make("app")
+        await here.replicate((FAR, ACCOUNT), deletes=True)
+        digest = await here.image("app", "one", "v1")
+        await here.settled()
+        await here.ctx.call(api.DeleteRepositoryRequest(repository_name="app", force=True))
+        await here.settled()
+        assert far.tags("app") == {"v1": digest}
+        assert here.cloud.store.table(COPIES).scan() == []
+
+
 async def test_an_image_that_went_before_it_was_copied_is_forgotten(tmp_path: Path) -> None:
     async with registry(tmp_path) as here:
         await here.make("app")
@@ -356,7 +369,7 @@ def outcome(cloud: CloudThread, ecr: Any, name: str, digest: str) -> tuple[str, 
 def test_another_account_must_let_the_images_in(cloud: CloudThread) -> None:
     source, other = cloud.client("ecr"), cloud.client("ecr", key=OTHER)
     source.create_repository(repositoryName="app")
-    rules = [{"destinations": [{"region": REGION, "registryId": OTHER}]}]
+    rules = [{"destinations": [{"region": REGION, "registryId": OTHER}], "deleteReplication": {"enabled": False}}]
     put = source.put_replication_configuration(replicationConfiguration={"rules": rules})
     assert put["replicationConfiguration"]["rules"] == rules
     assert source.describe_registry()["replicationConfiguration"]["rules"] == rules
