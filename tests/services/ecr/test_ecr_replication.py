@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.events import Event
 from cloudstead.services.ecr import api, creation_templates, pushes, replicating
 from cloudstead.services.ecr.model import BACKFILLS, COPIES, REPOSITORIES, Destination, ReplicationRule
-from support import ACCOUNT, REGION, CloudThread, context_in, local_cloud
+from support import ACCOUNT, REGION, CloudThread, Daemon, context_in, local_cloud
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -533,3 +534,31 @@ async def test_a_backfill_under_way_is_stopping_until_it_has_stopped(tmp_path: P
         answer = await results(here, backfill)
         assert (answer.status, answer.results) == ("STOPPED", [])
         assert here.at(region=FAR).tags("app") == {}
+
+
+def test_every_acknowledged_push_arrives_whenever_the_daemon_dies(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "data") as daemon:
+        ecr = daemon.client("ecr")
+        ecr.create_repository(repositoryName="app")
+        rules = [{"destinations": [{"region": FAR, "registryId": ACCOUNT}]}]
+        ecr.put_replication_configuration(replicationConfiguration={"rules": rules})
+        pushed: dict[str, str] = {}
+        for number in range(9):
+            tag = f"v{number}"
+            pushed[tag] = push(daemon.client("ecr"), "app", f"image {number}", tag)
+            if number % 3 == 2:
+                daemon.kill()
+                daemon.start()
+        far = daemon.client("ecr", region=FAR)
+        deadline = time.monotonic() + 30
+        while (there := arrived(far)) != pushed and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert there == pushed
+
+
+def arrived(ecr: Any) -> dict[str, str]:
+    try:
+        found = ecr.list_images(repositoryName="app")["imageIds"]
+    except ecr.exceptions.RepositoryNotFoundException:
+        return {}
+    return {each["imageTag"]: each["imageDigest"] for each in found if "imageTag" in each}
