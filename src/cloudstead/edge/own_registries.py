@@ -14,9 +14,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
-from cloudstead.engine.errors import EngineError
-from cloudstead.engine.images.transport import split_host
 from cloudstead.http.messages import Handler, HttpRequest, HttpResponse
 
 ECR = re.compile(r"(?P<account>\d{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.(?P<suffix>[a-z0-9.-]+)")
@@ -40,12 +39,13 @@ class OwnNames:
 
     def serves(self, domain: str) -> bool:
         try:
-            host, port = split_host(domain)
-        except EngineError:
+            split = urlsplit(f"//{domain}")
+            host, port = split.hostname or "", split.port
+        except ValueError:
             return False
         ecr = ECR.fullmatch(host)
         if ecr is not None and ecr["suffix"] in _AWS:
-            return port in (0, 80, 443) and self._has(ecr["account"], ecr["region"])
+            return port in (None, 80, 443) and self._has(ecr["account"], ecr["region"])
         if not self.port or self.port not in ((port,) if port else (80, 443)):
             return False
         return ecr is not None or host == "localhost" or host.endswith(".localhost") or self._is_address(host)

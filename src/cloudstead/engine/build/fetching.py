@@ -11,9 +11,10 @@ from cloudstead.engine.build.spool import Spool
 from cloudstead.engine.build.tree import Entry, Tree
 from cloudstead.engine.errors import Failed, InvalidArgument, NotFound
 from cloudstead.engine.images import digests
+from cloudstead.engine.images.own import RegistryResponse
 from cloudstead.engine.images.transport import Transport, join, split_url
 from cloudstead.engine.threads import in_thread
-from cloudstead.http.upstream import NotSent, UpstreamResponse
+from cloudstead.http.upstream import NotSent
 
 MOST_REDIRECTS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -54,7 +55,7 @@ async def fetch(transport: Transport, url: str, folder: Path, *, limit: int, che
     return Tree.of_one(spool, entry)
 
 
-async def _open(transport: Transport, url: str) -> tuple[UpstreamResponse, str]:
+async def _open(transport: Transport, url: str) -> tuple[RegistryResponse, str]:
     for _ in range(MOST_REDIRECTS):
         try:
             response = await transport.send("GET", url, [("Accept-Encoding", "identity"), ("User-Agent", "cloudstead")])
@@ -72,7 +73,7 @@ async def _open(transport: Transport, url: str) -> tuple[UpstreamResponse, str]:
     raise Failed(f"failed to GET {url}: more than {MOST_REDIRECTS} redirects")
 
 
-def _modified(response: UpstreamResponse) -> int:
+def _modified(response: RegistryResponse) -> int:
     try:
         return int(email.utils.parsedate_to_datetime(response.headers.get("last-modified") or "").timestamp())
     except ValueError:
