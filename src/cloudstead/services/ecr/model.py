@@ -272,7 +272,11 @@ quotas.declare(
     Quota("ecr", "pull_through_rules", "Pull through cache rules per registry", 50, adjustable=False, aws_code="L-6EF7FC96"),
     Quota("ecr", "replication_rules", "Rules per replication configuration", 10, adjustable=False, aws_code="L-9B60BFFB"),
     Quota(
-        "ecr", "replication_destinations", "Unique destinations across all rules in a replication configuration", 25,
-        adjustable=False, aws_code="L-24725E9A",
+        "ecr",
+        "replication_destinations",
+        "Unique destinations across all rules in a replication configuration",
+        25,
+        adjustable=False,
+        aws_code="L-24725E9A",
     ),
 )
