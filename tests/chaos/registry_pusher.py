@@ -70,7 +70,7 @@ class Blob:
             self._patch(registry, offset, len(self.data))
             offset = len(self.data)
         while self._style in ("chunks", "mount") and offset < len(self.data) // 2:
-            end = min(len(self.data), offset + self._chance.randint(5_000, 40_000))
+            end = min(len(self.data), offset + self._chance.randint(5_000, max(40_000, len(self.data) // 4)))
             self._patch(registry, offset, end)
             offset = end
         self._completing = True
@@ -129,7 +129,9 @@ class Push:
         ).encode()
         layers = [chance.randbytes(chance.randint(1, 120_000)) for _ in range(chance.randint(1, 3))]
         if chance.random() < 0.05:
-            layers.append(chance.randbytes(3_000_000))
+            layers.append(
+                chance.randbytes(chance.choice((3_000_000, 3_000_000, 14_000_000)))
+            )  # the last is long enough to go past the page cache
         styles: list[Style] = ["post", "put", "chunks", "stream"]
         self.blobs = [Blob(repository, data, chance.choice(styles), chance) for data in (*layers, config)]
         self.blobs.insert(0, Blob(repository, base, "mount", chance))

@@ -163,6 +163,23 @@ def test_a_plain_address_serves_the_registry_that_the_password_is_for(host: Host
     assert host.docker("pull", "-q", f"{host.address}/plain:1") == f"{host.address}/plain:1"
 
 
+def test_a_public_image_is_pushed_by_its_owner_and_pulled_by_anybody(host: Host) -> None:
+    made = json.loads(host.aws("ecr-public", "create-repository", "--repository-name", "shared", "--output", "json"))
+    name = f"{made['repository']['repositoryUri']}:1"
+    address = name.partition("/")[0]
+    assert address.startswith("public.ecr.localhost:")
+    host.build(name, "for all")
+    refused = host.run("push", name, check=False)
+    assert refused.returncode == 1
+    host.login(host.aws("ecr-public", "get-login-password"), address=address)
+    host.docker("push", name)
+    host.docker("logout", address)
+    host.docker("rmi", name)
+    before = host.blobs()
+    assert host.docker("run", "--rm", name).endswith("for all")
+    assert host.blobs() == before
+
+
 def test_who_is_logged_out_or_of_another_account_sees_nothing(host: Host) -> None:
     name = f"{host.repository('private')}:1"
     host.docker("tag", "busybox", name)
