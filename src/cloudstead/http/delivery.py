@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import ParamSpec, TypeVar
 
 from cloudstead.http.flow import Flow
 from cloudstead.http.framing import LAST_CHUNK, Head
 from cloudstead.http.messages import FileRegion
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 FILE_PIECE = 256 << 10  # bytes read at once where sendfile cannot be used (TLS)
 SENDFILE_PIECE = 4 << 20  # bytes a call; other connections are served between two calls
+COLD_PIECE = 1 << 20  # bytes a call where they may have to come from the disk
+AHEAD = 8 << 20  # bytes that the disk is asked for in advance
 JOIN_BELOW = 4 << 10  # a chunk smaller than this is copied into one write with its framing
 
 
@@ -70,7 +76,7 @@ async def send_file(sink: Flow, head: Head, region: FileRegion) -> None:
 async def _send_file_by_reading(sink: Flow, region: FileRegion) -> None:
     offset, end = region.offset, region.offset + region.count
     while offset < end:
-        piece = await asyncio.to_thread(os.pread, region.fd, min(FILE_PIECE, end - offset), offset)
+        piece = await _in_thread(os.pread, region.fd, min(FILE_PIECE, end - offset), offset)
         if not piece:
             raise WrongLength("the file is shorter than it was said to be")
         offset += len(piece)
@@ -84,11 +90,18 @@ async def _send_file_by_kernel(sink: Flow, connection: socket.socket, region: Fi
     loop = asyncio.get_running_loop()
     out = os.dup(connection.fileno())
     try:
-        offset, end = region.offset, region.offset + region.count
+        offset, end, asked = region.offset, region.offset + region.count, region.offset
         while offset < end:
             sink.open_transport()
+            size = min(SENDFILE_PIECE, end - offset)
             try:
-                sent = os.sendfile(out, region.fd, offset, min(SENDFILE_PIECE, end - offset))
+                if _in_memory(region.fd, offset, size):
+                    sent = os.sendfile(out, region.fd, offset, size)
+                else:  # the disk is waited for in a thread
+                    if offset + AHEAD // 2 >= asked:
+                        os.posix_fadvise(region.fd, offset, AHEAD, os.POSIX_FADV_WILLNEED)
+                        asked = offset + AHEAD
+                    sent = await _in_thread(os.sendfile, out, region.fd, offset, min(COLD_PIECE, size))
             except BlockingIOError:
                 await _writable(loop, out)
                 continue
@@ -102,6 +115,30 @@ async def _send_file_by_kernel(sink: Flow, connection: socket.socket, region: Fi
             await asyncio.sleep(0)
     finally:
         os.close(out)
+
+
+def _in_memory(fd: int, offset: int, size: int) -> bool:
+    """Whether a part of a file is likely to be in the page cache: its two ends are. Where the kernel cannot say, it is."""
+    try:
+        for at in (offset, offset + size - 1):
+            os.preadv(fd, [bytearray(1)], at, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+async def _in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Call it in a thread and wait for its end, also when cancelled: the descriptors that it uses must not be closed before."""
+    job = asyncio.get_running_loop().run_in_executor(None, lambda: function(*arguments, **named))
+    try:
+        await asyncio.wait([job])
+    except asyncio.CancelledError:
+        await asyncio.wait([job])
+        job.exception()  # seen
+        raise
+    return job.result()
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, fd: int) -> None:

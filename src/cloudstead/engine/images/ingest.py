@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BATCH = 1 << 20  # bytes that a thread takes at once
 RESERVE = 64 << 20  # bytes of the disk that are left free: the store of rows must be able to go on
 RESERVE_CHECK = 32 << 20  # bytes written between two looks at how much is free
-DIRECT_FROM = 8 << 20  # bytes of a blob that go through the page cache before the rest goes past it
+DIRECT_FROM = 64 << 20  # bytes of a blob that go through the page cache before the rest goes past it; most layers are shorter
 MAX_VECTOR = 1024  # pieces that one call takes: IOV_MAX
 _PAUSED = 1000  # uploads whose hash is kept
 
@@ -75,6 +75,7 @@ class Ingest:
         self._directly = True  # as far as is known the file system can
         self._job: asyncio.Future[None] | None = None
         self._over = False
+        self._broken: EngineError | None = None  # what a thread met; what came since is not written any more, or there would be a gap before it
         self._dropped: Path | None = None  # where the file lies that is to be unlinked
 
     async def open(self, state: HashState | None) -> None:
@@ -120,6 +121,8 @@ class Ingest:
     async def _flush(self) -> None:
         """Hand what was gathered to a thread; waits for the one before only."""
         await self._idle()
+        if self._broken is not None:
+            raise self._broken
         if self._pieces:
             pieces, self._pieces, self._gathered = self._pieces, [], 0
             self._job = asyncio.get_running_loop().run_in_executor(None, self._append, pieces)
@@ -222,7 +225,7 @@ class Ingest:
         if self._over:
             return
         try:
-            await self._finish()
+            await self._finish()  # what is broken raises again, and has no state to be kept
             self._store.paused(self.key, (self._algorithm, self._hashed, self._hash))
         except EngineError:
             pass  # the disk refused; the file is read again
@@ -273,7 +276,11 @@ class Ingest:
         try:
             job.result()
         except OSError as error:
-            raise disk_error(error) from error
+            self._broken = disk_error(error)
+            raise self._broken from error
+        except EngineError as error:
+            self._broken = error
+            raise
 
     async def _in_thread(self, function: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
         await self._idle()
