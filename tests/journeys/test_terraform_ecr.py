@@ -216,7 +216,7 @@ def test_a_module_of_ecr_is_made_unchanged_changed_and_gone(tmp_path: Path) -> N
         assert terraform.plan() == []
         ecr = cloud.client("ecr")
         terraform.write(MODULE % second)
-        assert terraform.plan() == ["update aws_ecr_repository.app", "delete+create aws_ecr_lifecycle_policy.app"]
+        assert terraform.plan() == ["delete+create aws_ecr_lifecycle_policy.app", "update aws_ecr_repository.app"]
         terraform.apply()
         assert terraform.plan() == []
         [repository] = ecr.describe_repositories(repositoryNames=["team/app"])["repositories"]

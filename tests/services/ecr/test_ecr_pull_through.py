@@ -338,7 +338,7 @@ async def test_a_rule_tells_what_registry_it_stands_before(tmp_path: Path, url: 
         here.secrets.values[SECRET] = "{}"
         needed: dict[str, Any] = {"credential_arn": SECRET, "custom_role_arn": ROLE}
         made = await here.rule("hub", url, **needed, **({} if kind is None else {"upstream_registry": kind}))
-        assert (made.upstream_registry_url, made.upstream_registry, made.upstream_repository_prefix) == (url, kind, "ROOT")
+        assert (made.upstream_registry_url, made.upstream_registry, made.upstream_repository_prefix) == (url, kind, None)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ class PullThroughRule(Row, frozen=True, kw_only=True):
     prefix: str  # "ROOT" stands for all names
     upstream_url: str
     upstream_registry: str = ""  # ecr-public, docker-hub, github-container-registry, …
-    upstream_prefix: str = "ROOT"
+    upstream_prefix: str = ""  # "ROOT": all names, as without one; told only where it was given, or Terraform would see a difference
     credential: str | None = None  # the ARN of a secret
     custom_role: str | None = None
     created: float

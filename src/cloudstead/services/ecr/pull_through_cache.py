@@ -32,9 +32,9 @@ async def create_pull_through_cache_rule(
 ) -> api.CreatePullThroughCacheRuleResponse:
     """From now on pulls of names below the prefix are looked up over there."""
     ctx = _owner(ctx, request)
-    prefix, upstream_prefix = request.ecr_repository_prefix, request.upstream_repository_prefix or ROOT
+    prefix, upstream_prefix = request.ecr_repository_prefix, request.upstream_repository_prefix or ""
     upstream = _upstream(ctx, request)
-    if prefix == ROOT and upstream_prefix != ROOT:
+    if prefix == ROOT and upstream_prefix not in ("", ROOT):
         invalid("upstreamRepositoryPrefix", "Upstream repository prefix cannot be specified when the ECR repository prefix is ROOT")
     if _find(ctx, prefix) is not None:
         raise api.PullThroughCacheRuleAlreadyExistsException(
@@ -67,7 +67,7 @@ async def create_pull_through_cache_rule(
         upstream_registry=_kind(row),
         credential_arn=row.credential,
         custom_role_arn=row.custom_role,
-        upstream_repository_prefix=row.upstream_prefix,
+        upstream_repository_prefix=row.upstream_prefix or None,
     )
 
 
@@ -99,7 +99,7 @@ async def update_pull_through_cache_rule(
         updated_at=row.updated,
         credential_arn=row.credential,
         custom_role_arn=row.custom_role,
-        upstream_repository_prefix=row.upstream_prefix,
+        upstream_repository_prefix=row.upstream_prefix or None,
     )
 
 
@@ -119,7 +119,7 @@ async def delete_pull_through_cache_rule(
         registry_id=ctx.account,
         credential_arn=row.credential,
         custom_role_arn=row.custom_role,
-        upstream_repository_prefix=row.upstream_prefix,
+        upstream_repository_prefix=row.upstream_prefix or None,
     )
 
 
@@ -158,7 +158,7 @@ async def validate_pull_through_cache_rule(
         upstream_registry_url=row.upstream_url,
         credential_arn=row.credential,
         custom_role_arn=row.custom_role,
-        upstream_repository_prefix=row.upstream_prefix,
+        upstream_repository_prefix=row.upstream_prefix or None,
         is_valid=not failure,
         failure=failure or None,
     )
@@ -258,7 +258,7 @@ def _describe(row: PullThroughRule) -> api.PullThroughCacheRule:
         registry_id=row.account,
         credential_arn=row.credential,
         custom_role_arn=row.custom_role,
-        upstream_repository_prefix=row.upstream_prefix,
+        upstream_repository_prefix=row.upstream_prefix or None,
         upstream_registry=_kind(row),
         updated_at=row.updated,
     )

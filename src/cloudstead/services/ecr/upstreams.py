@@ -53,4 +53,4 @@ def parse(url: str) -> Upstream | None:
 def upstream_name(prefix: str, upstream_prefix: str, name: str) -> str:
     """What a repository of the cache is called over there."""
     rest = name if prefix == "ROOT" else name.removeprefix(prefix.rstrip("/") + "/")
-    return rest if upstream_prefix == "ROOT" else f"{upstream_prefix.rstrip('/')}/{rest}"
+    return rest if upstream_prefix in ("", "ROOT") else f"{upstream_prefix.rstrip('/')}/{rest}"
