@@ -21,7 +21,7 @@ from cloudstead.http.messages import HttpResponse
 if TYPE_CHECKING:
     from cloudstead.engine.registry.http.api import Call
 
-BATCH = 1 << 20  # bytes for which the loop turns once
+BATCH = 256 << 10  # bytes for which the loop turns once; twice as many may wait
 
 
 async def begin(call: Call) -> HttpResponse:
