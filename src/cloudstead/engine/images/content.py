@@ -62,6 +62,7 @@ class ContentStore:
         self._numbers = itertools.count()
         self._settling: asyncio.Task[None] | None = None
         self._commits = 1  # blobs whose names came to the folders; the first stands for what a process before us has left there
+        self._unsynced = {"sha256", "sha512"}  # folders that have such names
         self._settled = 0  # how many of these are on the disk for certain
         self._made = False
 
@@ -217,14 +218,16 @@ class ContentStore:
             await asyncio.shield(self._settling)
 
     async def _sync_folders(self) -> None:
-        covered = self._commits
+        covered, folders = self._commits, self._unsynced
+        self._unsynced = set()
         try:
-            for name in ("sha256", "sha512"):
-                await in_thread(_sync, self.root / name)
+            await in_thread(_sync_all, [self.root / name for name in sorted(folders)])
             self._settled = covered
         except OSError as error:
             raise disk_error(error) from error
         finally:
+            if self._settled < covered:
+                self._unsynced |= folders
             self._settling = None
 
     # the Ingest's side
@@ -235,9 +238,10 @@ class ContentStore:
     def paused(self, key: str, state: tuple[str, int, digests.Hash]) -> None:
         self._paused.keep(key, state)
 
-    def committed(self) -> None:
+    def committed(self, algorithm: str = "sha256") -> None:
         """One more blob is there, whose name is not on the disk for certain."""
         self._commits += 1
+        self._unsynced.add(algorithm)
 
     def drop(self, path: Path) -> Path | None:
         """Out of the way at once; the disk's work is left for a thread."""
@@ -340,6 +344,11 @@ def _unlink_all(folder: Path) -> int:
             (folder / name).unlink()
             won += size
     return won
+
+
+def _sync_all(folders: list[Path]) -> None:
+    for folder in folders:
+        _sync(folder)
 
 
 def _sync(folder: Path) -> None:

@@ -75,7 +75,7 @@ class Ingest:
         self._directly = True  # as far as is known the file system can
         self._job: asyncio.Future[None] | None = None
         self._over = False
-        self._broken: EngineError | None = None  # what a thread met; what came since is not written any more, or there would be a gap before it
+        self._broken: EngineError | None = None  # what a thread met; nothing is written behind a gap
         self._dropped: Path | None = None  # where the file lies that is to be unlinked
 
     async def open(self, state: HashState | None) -> None:
@@ -211,7 +211,7 @@ class Ingest:
         if digest and made != digest:
             raise DigestMismatch(f"the content has digest {made}, not {digest}")
         await self._in_thread(self._keep, self._store.path(made))
-        self._store.committed()
+        self._store.committed(self._algorithm)
         await self._end()
         return made
 
