@@ -257,6 +257,9 @@ def test_a_push_makes_a_repository_where_a_template_says_so(cloud: CloudThread) 
     assert (made["repositoryName"], made["imageTagMutability"]) == ("made/by-push", "IMMUTABLE")
     assert wire_of(cloud, GUEST, registry=owner).ask("POST", "made/by-guest/blobs/uploads/").status == 403
     assert wire.ask("POST", "made/Wrong/blobs/uploads/").error[0] == "NAME_INVALID"
+    assert wire.ask("GET", "made/by-push/manifests/2").error == ("MANIFEST_UNKNOWN", "Requested image not found")
+    code, told = wire.ask("POST", "k/blobs/uploads/").error
+    assert (code, "length of 2 to 256" in told) == ("NAME_INVALID", True)
 
 
 def test_blobs_are_mounted_within_a_registry(cloud: CloudThread) -> None:

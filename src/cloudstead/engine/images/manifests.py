@@ -102,6 +102,12 @@ def check_layers(config: ImageConfig, layers: tuple[Descriptor, ...]) -> None:
         raise InvalidArgument(f"the image has {len(layers)} layers, its configuration {len(config.rootfs.diff_ids)}")
 
 
+def check_system(config: ImageConfig) -> None:
+    """Raises InvalidArgument, as Docker does before it loads layers, for an image of Windows and for an attestation, whose system is "unknown"."""
+    if config.os.lower() not in ("linux", ""):
+        raise InvalidArgument(f'image operating system "{config.os}" cannot be used on this platform: operating system is not supported')
+
+
 def encode_config(config: ImageConfig) -> bytes:
     fields = msgspec.to_builtins(config)
     fields |= {"architecture": config.architecture, "os": config.os, "rootfs": msgspec.to_builtins(config.rootfs)}  # required ones

@@ -109,6 +109,7 @@ async def _pull_manifest(room: Room, client: RegistryClient, reference: Referenc
                 await client.check_blob(reference, part.digest)
     await fetch(room, client, reference, manifest.config, NOTHING)
     config = manifests.parse_config(await room.content.read(manifest.config.digest, manifests.CONFIG_LIMIT))
+    manifests.check_system(config)
     manifests.check_layers(config, manifest.layers)
     unpacking = Unpacking(room, lease, config.rootfs.diff_ids, tell)
     await unpacking.begin()

@@ -121,7 +121,11 @@ class RegistryClient:
     async def foreign_blob(self, url: str, start: int = 0) -> tuple[AsyncIterator[bytes], int]:
         """From anywhere, without credentials."""
         headers = [AGENT, *([("Range", f"bytes={start}-")] if start else [])]
-        return await self._body(await self._follow("GET", url, headers, b"", None, None), start)
+        try:
+            answer = await self._follow("GET", url, headers, b"", None, None)
+        except NotSent as error:
+            raise Unavailable(str(error)) from error
+        return await self._body(answer, start)
 
     async def _body(self, answer: Answer, start: int) -> tuple[AsyncIterator[bytes], int]:
         await self.accept(answer, 200, 206)

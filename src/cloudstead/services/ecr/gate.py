@@ -154,7 +154,9 @@ class EcrGate:
         Raises:
             NameInvalid, NameUnknown, Denied
         """
-        if not 2 <= len(name) <= 256 or not _NAME.fullmatch(name):
+        if not 2 <= len(name) <= 256:
+            raise NameInvalid("Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must have length of 2 to 256'")
+        if not _NAME.fullmatch(name):
             raise NameInvalid(
                 f"Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must satisfy regular expression {_NAME.pattern}'"
             )

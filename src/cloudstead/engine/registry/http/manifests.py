@@ -95,4 +95,4 @@ def _names(call: Call) -> tuple[str, list[str]]:
 
 
 def _unknown(reference: str) -> ManifestUnknown:
-    return ManifestUnknown("manifest unknown", detail={"reference": reference[:256]})
+    return ManifestUnknown("Requested image not found", detail={"reference": reference[:256]})
