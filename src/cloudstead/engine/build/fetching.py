@@ -12,7 +12,7 @@ from cloudstead.engine.build.tree import Entry, Tree
 from cloudstead.engine.errors import Failed, InvalidArgument, NotFound
 from cloudstead.engine.images import digests
 from cloudstead.engine.images.own import RegistryResponse
-from cloudstead.engine.images.transport import Transport, join, split_url
+from cloudstead.engine.images.transport import CHOSEN_BY_OTHERS, Transport, join, split_url
 from cloudstead.engine.threads import in_thread
 from cloudstead.http.upstream import NotSent
 
@@ -56,14 +56,15 @@ async def fetch(transport: Transport, url: str, folder: Path, *, limit: int, che
 
 
 async def _open(transport: Transport, url: str) -> tuple[RegistryResponse, str]:
+    chosen: list[tuple[str, str]] = []
     for _ in range(MOST_REDIRECTS):
         try:
-            response = await transport.send("GET", url, [("Accept-Encoding", "identity"), ("User-Agent", "cloudstead")])
+            response = await transport.send("GET", url, [("Accept-Encoding", "identity"), ("User-Agent", "cloudstead"), *chosen])
         except NotSent as error:
             raise Failed(str(error)) from error
         if response.status in REDIRECTS and (location := response.headers.get("location")):
             await response.aclose()
-            url = join(url, location)
+            url, chosen = join(url, location), [CHOSEN_BY_OTHERS]
             continue
         if response.status != 200:
             await response.aclose()

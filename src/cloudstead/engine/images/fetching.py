@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
 from cloudstead.engine.errors import Conflict, EngineError, Failed, Unavailable
 from cloudstead.engine.images import digests, media_types
@@ -18,22 +19,45 @@ WAIT_SECONDS = 0.5  # before the second attempt; doubled each time
 TELL_BYTES = 512 << 10
 
 
-async def fetch(room: Room, client: RegistryClient, reference: Reference, blob: Descriptor, tell: Tell) -> None:
+class Recipient(NamedTuple):
+    """Whoever blobs are fetched for, when there are others whose blobs are none of its business.
+
+    What others have here, be it a part of a blob, is not given to it: or naming a digest would do to be given what they keep to themselves.
+    """
+
+    name: str
+    has: Callable[[str], bool]
+
+
+async def fetch(
+    room: Room, client: RegistryClient, reference: Reference, blob: Descriptor, tell: Tell, recipient: Recipient | None = None
+) -> None:
     """Have it here. Its caller has leased it.
+
+    Args:
+        recipient: must have it already, or the registry must send it. None: the owner of this machine, whose all of it is.
 
     Raises:
         InvalidArgument: what came is not what the digest says. NotFound, Unavailable …
     """
     async with room.fetching.hold(blob.digest):
-        if room.content.refresh(blob.digest):
+        if (recipient is None or recipient.has(blob.digest)) and room.content.refresh(blob.digest):
+            return
+        if client.is_own and room.content.refresh(blob.digest):
+            await client.check_blob(reference, blob.digest)
             return
         async with room.downloads:
-            await _download(room, client, reference, blob, tell)
+            await _download(room, client, reference, blob, tell, _key(blob.digest, recipient))
 
 
-async def _download(room: Room, client: RegistryClient, reference: Reference, blob: Descriptor, tell: Tell) -> None:
-    # The key is the digest: what a pull that was given up has left is gone on with.
-    key = "pull-" + digests.require(blob.digest).replace(":", "-")
+def _key(digest: str, recipient: Recipient | None) -> str:
+    """Under which a pull that was given up leaves what it has, to be gone on with."""
+    algorithm, digits = digests.split(digest)
+    whose = "" if recipient is None else "-" + digests.of(recipient.name.encode())[-16:]
+    return f"pull-{algorithm}-{digits[:64]}{whose}"
+
+
+async def _download(room: Room, client: RegistryClient, reference: Reference, blob: Descriptor, tell: Tell, key: str) -> None:
     algorithm = digests.split(blob.digest)[0]
     async with room.content.ingest(key, algorithm=algorithm, limit=blob.size) as ingest:
         if ingest.offset > blob.size:
@@ -48,7 +72,7 @@ async def _download(room: Room, client: RegistryClient, reference: Reference, bl
         except DigestMismatch as error:
             await ingest.discard()
             if resumed:  # what was there before may have been the damaged part
-                return await _download(room, client, reference, blob, tell)
+                return await _download(room, client, reference, blob, tell, key)
             raise Failed(f"filesystem layer verification failed for digest {blob.digest}: {error.message}") from error
         return tell(Progress("Download complete", short))
 

@@ -19,7 +19,7 @@ from cloudstead.engine.images.auth import Authorizer, parse_challenges
 from cloudstead.engine.images.content import SMALL
 from cloudstead.engine.images.own import RegistryResponse
 from cloudstead.engine.images.references import HUB, Reference
-from cloudstead.engine.images.transport import Origin, Transport, join, split_url
+from cloudstead.engine.images.transport import CHOSEN_BY_OTHERS, Origin, Transport, join, split_url
 from cloudstead.http.upstream import NotSent
 from cloudstead.kernel.clock import Clock
 
@@ -122,7 +122,7 @@ class RegistryClient:
         """From anywhere, without credentials."""
         headers = [AGENT, *([("Range", f"bytes={start}-")] if start else [])]
         try:
-            answer = await self._follow("GET", url, headers, b"", None, None)
+            answer = await self._follow("GET", url, [*headers, CHOSEN_BY_OTHERS], b"", None, None)
         except NotSent as error:
             raise Unavailable(str(error)) from error
         return await self._body(answer, start)
@@ -230,6 +230,7 @@ class RegistryClient:
             # Elsewhere than at the registry nobody is to see what we are known by.
             at_home = split_url(url, checked)[0] == home
             sent = [*headers, ("Authorization", authorization)] if authorization is not None and at_home else headers
+            sent = sent if at_home else [*sent, CHOSEN_BY_OTHERS]
             content = body if isinstance(body, bytes) else body()
             response = await self._transport.send(method, url, sent, content, length=length, checked=checked)
             target = response.headers.get("location")
@@ -247,8 +248,9 @@ class RegistryClient:
     async def _ask(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> tuple[int, bytes]:
         """For the authorizer: its token server."""
         checked = not self._transport.is_insecure(self._host)
+        chosen = [CHOSEN_BY_OTHERS] if split_url(url, checked)[0] != self._origin else []
         try:
-            response = await self._transport.send(method, url, [AGENT, ("Accept", "application/json"), *headers], body, checked=checked)
+            response = await self._transport.send(method, url, [AGENT, ("Accept", "application/json"), *chosen, *headers], body, checked=checked)
         except NotSent as error:
             raise Unavailable(str(error)) from error
         return response.status, await self._transport.read(response, TOKEN_LIMIT)

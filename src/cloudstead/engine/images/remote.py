@@ -9,7 +9,7 @@ from dataclasses import replace
 from cloudstead.engine.errors import NotFound
 from cloudstead.engine.images import media_types
 from cloudstead.engine.images.api import Credentials, Descriptor, Progress
-from cloudstead.engine.images.fetching import fetch
+from cloudstead.engine.images.fetching import Recipient, fetch
 from cloudstead.engine.images.references import Reference
 from cloudstead.engine.images.registry_client import RegistryClient, RegistryFault, not_found, pull_scope
 from cloudstead.engine.images.room import Room
@@ -54,13 +54,13 @@ class RemoteRepository:
         except RegistryFault as error:
             raise (NotFound(f"manifest for {reference.full} not found: {error.message}") if not_found(error) else error) from error
 
-    async def fetch(self, blobs: Iterable[Descriptor]) -> None:
+    async def fetch(self, blobs: Iterable[Descriptor], recipient: Recipient) -> None:
         """Have them here. The caller has leased them."""
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def one(blob: Descriptor) -> None:
             async with limit:
-                await fetch(self._room, self._client, self._reference, blob, _silent)
+                await fetch(self._room, self._client, self._reference, blob, _silent, recipient)
 
         await together(*map(one, {blob.digest: blob for blob in blobs}.values()))
 

@@ -8,6 +8,7 @@ Podman look: /etc/docker/certs.d/<host[:port]>/{ca.crt, client.cert, client.key}
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,6 +30,11 @@ STALL_SECONDS = 60.0  # without a byte of an answer's body
 UPLOAD_SECONDS = 3600.0  # for a body to be taken and answered
 MAX_ORIGINS = 64  # kept with their connections; redirects lead to any number of them
 _PORTS = {"http": 80, "https": 443}
+# Of a request whose address somebody else has chosen: a registry that redirects, or names its token server. What a browser says of the requests that a
+# page makes elsewhere; our own APIs, and others that would take us for their user because we are on their machine, refuse it.
+CHOSEN_BY_OTHERS = ("Sec-Fetch-Site", "cross-site")
+# What machines of clouds are told about themselves, credentials among it. No registry is there.
+_METADATA = tuple(map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32")))
 
 
 class Origin(NamedTuple):
@@ -212,9 +218,22 @@ def split_url(url: str, checked: bool) -> tuple[Origin, str]:
     if split.scheme not in _PORTS or not host:
         raise InvalidArgument(f"{url!r} is no usable address")
     target = (split.path or "/") + (f"?{split.query}" if split.query else "")
-    if any(ord(letter) <= 32 or ord(letter) >= 127 for letter in target):
+    if any(ord(letter) <= 32 or ord(letter) >= 127 for letter in target) or _has_no_registry(host):
         raise InvalidArgument(f"{url!r} is no usable address")
     return Origin(split.scheme, host, port or _PORTS[split.scheme], checked), target
+
+
+def _has_no_registry(host: str) -> bool:
+    """Whether it is a link-local address, however it is written: 2852039166 is one, too."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return False  # a name
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return any((mapped or address) in network for network in _METADATA)
 
 
 def join(url: str, location: str) -> str:

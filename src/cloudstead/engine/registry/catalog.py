@@ -126,7 +126,7 @@ class Catalog:
     # writing
 
     async def link(self, place: Repository, *blobs: tuple[str, int]) -> None:
-        """These blobs (digest, size) of the content store may be asked for here from now on.
+        """These blobs (digest, size) of the content store may be asked for here from now on. Their sizes are those that they have, whatever is said.
 
         Raises:
             BlobUnknown: one of them is not there. Who has just put it there holds a lease on it until this returns.
@@ -136,7 +136,7 @@ class Catalog:
             if missing:
                 raise BlobUnknown(f"blob unknown to registry: {', '.join(missing)}")
             await self.content.settle()
-            self._link(place, blobs)
+            self._link(place, [(digest, self.content.size(digest) or 0) for digest, _ in blobs])
 
     def _link(self, place: Repository, blobs: Iterable[tuple[str, int]]) -> None:
         now = self.clock.time()

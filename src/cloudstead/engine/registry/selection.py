@@ -14,7 +14,7 @@ from cloudstead.engine.registry.model import ImageRow, Repository
 TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,299}")
 DIGEST = re.compile(r"[a-zA-Z0-9\-_+.]+:[a-fA-F0-9]+")
 
-_DEEPEST = 8  # indexes within indexes that are looked into for a size
+_MOST_SEEN = 10_000  # images that are looked at for one size: indexes may speak of others without end, and of each as often as they like
 
 Code: TypeAlias = Literal[
     "InvalidImageDigest", "InvalidImageTag", "ImageTagDoesNotMatchDigest", "ImageNotFound", "MissingDigestAndTag", "ImageReferencedByManifestList"
@@ -65,11 +65,18 @@ def shown(digest: str | None, tag: str | None) -> str:
     return f"{{imageDigest:'{digest or 'null'}', imageTag:'{tag or 'null'}'}}"
 
 
-def size_of(catalog: Catalog, image: ImageRow, depth: int = 0) -> int:
+def size_of(catalog: Catalog, image: ImageRow) -> int:
     """imageSizeInBytes: of its layers as they are stored; of an index, those of its largest image."""
-    if not image.is_index:
-        return sum(layer.size for layer in image.layers)
-    if depth == _DEEPEST:
-        return 0
-    children = [catalog.image(image.place, child.digest) for child in image.children]
-    return max((size_of(catalog, child, depth + 1) for child in children if child is not None), default=0)
+    largest, seen, open_ = 0, {image.digest}, [image]
+    while open_:
+        one = open_.pop()
+        if not one.is_index:
+            largest = max(largest, sum(layer.size for layer in one.layers))
+        for child in one.children:
+            if child.digest in seen or len(seen) == _MOST_SEEN:
+                continue
+            seen.add(child.digest)
+            found = catalog.image(image.place, child.digest)
+            if found is not None:
+                open_.append(found)
+    return largest

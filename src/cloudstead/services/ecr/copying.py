@@ -98,16 +98,21 @@ class Route:
         return standing is not None and standing.digest == digest
 
     async def _copy(self, rules: Rules, image: ImageRow) -> None:
-        """Those that an index speaks of come first."""
+        """Those that an index speaks of come first. Indexes may stand within each other as deep as somebody likes."""
         place = rules.repository
-        if self.catalog.image(place, image.digest) is not None:
-            return
-        for child in image.children:
-            found = self.catalog.image(self.source.place, child.digest)
-            if found is not None:  # a pull-through cache has not all that its indexes speak of
-                await self._copy(rules, found)
-        await self.catalog.link(place, *self._lacking(place, image))
-        await self._put(rules, image)
+        open_, entered = [image], set[str]()
+        while open_:
+            one = open_[-1]
+            if one.digest not in entered and self.catalog.image(place, one.digest) is None:
+                entered.add(one.digest)
+                children = {child.digest: self.catalog.image(self.source.place, child.digest) for child in one.children}
+                # A pull-through cache has not all that its indexes speak of.
+                open_ += [child for child in children.values() if child is not None and child.digest not in entered]
+                continue
+            open_.pop()
+            if self.catalog.image(place, one.digest) is None:
+                await self.catalog.link(place, *self._lacking(place, one))
+                await self._put(rules, one)
 
     def _lacking(self, place: Repository, image: ImageRow) -> list[tuple[str, int]]:
         return [(blob.digest, blob.size) for blob in image.blobs if self.catalog.blob(place, blob.digest) is None]

@@ -17,13 +17,14 @@ from dataclasses import replace
 from cloudstead.engine.errors import EngineError, NotFound, Unauthorized, Unavailable
 from cloudstead.engine.images import digests
 from cloudstead.engine.images.api import Descriptor
+from cloudstead.engine.images.fetching import Recipient
 from cloudstead.engine.images.remote import RemoteRepository
 from cloudstead.engine.registry import manifests
 from cloudstead.engine.registry.catalog import Catalog
 from cloudstead.engine.registry.errors import RegistryError, TagImmutable
 from cloudstead.engine.registry.gate import Put, Rules
 from cloudstead.engine.registry.manifests import Parsed
-from cloudstead.engine.registry.model import Repository
+from cloudstead.engine.registry.model import BLOBS, Repository
 from cloudstead.engine.threads import in_thread
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import AccessDenied, ServiceError
@@ -171,13 +172,18 @@ class Pull:
         own = [blob for blob in _blobs(parsed) if self._catalog.blob(self._place, blob.digest) is None]
         with self._catalog.content.lease(digest, *(blob.digest for blob in own)):
             try:
-                await remote.fetch(own)
+                await remote.fetch(own, Recipient(self._place.registry, self._is_known))
             except EngineError as error:
                 raise api.UnableToGetUpstreamLayerException(
                     f"A layer of the image '{self._name}' could not be pulled from the upstream registry {self._rule.upstream_url}: {error.message}"
                 ) from error
             await self._catalog.link(self._place, *((blob.digest, blob.size) for blob in own))
             await self._put(rules, data, media_type, digest)
+
+    def _is_known(self, digest: str) -> bool:
+        """Whether this registry has a blob: what another account keeps here does not count."""
+        rows = self._catalog.store.table(BLOBS).scan((digest,), index="by_digest")
+        return any(row.registry == self._place.registry for row in rows)
 
     async def _put(self, rules: Rules, data: bytes, media_type: str, digest: str) -> None:
         try:

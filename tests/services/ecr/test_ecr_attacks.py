@@ -1,0 +1,195 @@
+"""Those who mean ill: what another account's blobs, an upstream registry of one's own, and content made to do harm must not achieve."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from registry_wire import Wire, digest, image, token_of
+from upstream_registry import INDEX, MANIFEST, UpstreamRegistry
+
+from cloudstead.engine.images import media_types
+from support import CloudThread
+
+VICTIM, THIEF = "230000000001", "230000000002"
+
+
+def wire(cloud: CloudThread, account: str) -> Wire:
+    return Wire(cloud, token_of(cloud.client("ecr", key=account)))
+
+
+# blobs of others
+
+
+def test_a_cache_gives_nobody_the_layers_of_another_account(cloud: CloudThread) -> None:
+    cloud.client("ecr", key=VICTIM).create_repository(repositoryName="private")
+    wire(cloud, VICTIM).push("private", "1", "the victim's")
+    layer = b"layer the victim's"
+    with UpstreamRegistry() as upstream:
+        config = upstream.blob(b"{}")
+        claimed = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(layer), "size": len(layer)}
+        document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": {"mediaType": "x/y", **config}, "layers": [claimed]}
+        upstream.manifest("app", document, "1")  # and has no such layer
+        cloud.client("ecr", key=THIEF).create_pull_through_cache_rule(ecrRepositoryPrefix="mine", upstreamRegistryUrl=upstream.domain)
+        thief = wire(cloud, THIEF)
+        assert thief.ask("GET", "mine/app/manifests/1").status == 404
+        assert thief.ask("GET", f"mine/app/blobs/{digest(layer)}").status == 404
+        upstream.content[digest(layer)] = layer, "application/octet-stream"
+        upstream.lying.add(digest(layer))
+        assert thief.ask("GET", "mine/app/manifests/1").status == 404
+        upstream.lying.clear()  # who can send it has it anyway
+        assert thief.ask("GET", "mine/app/manifests/1").status in (200, 404)
+
+
+def test_a_cache_before_another_account_needs_the_right_to_its_layers(cloud: CloudThread) -> None:
+    owner = cloud.client("ecr", key=VICTIM)
+    owner.create_repository(repositoryName="halfway")
+    wire(cloud, VICTIM).push("halfway", "1", "halfway")
+    statement = {"Sid": "a", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{THIEF}:root"}, "Action": "ecr:BatchGetImage"}
+    owner.set_repository_policy(repositoryName="halfway", policyText=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    cloud.client("ecr", key=THIEF).create_pull_through_cache_rule(
+        ecrRepositoryPrefix="theirs",
+        upstreamRegistryUrl=f"{VICTIM}.dkr.ecr.us-east-1.amazonaws.com",
+        customRoleArn=f"arn:aws:iam::{THIEF}:role/cache",
+    )
+    assert wire(cloud, THIEF).ask("GET", "theirs/halfway/manifests/1").status == 404
+    assert wire(cloud, THIEF).ask("GET", f"theirs/halfway/blobs/{digest(b'layer halfway')}").status == 404
+
+
+def test_a_descriptor_that_lies_about_a_size_changes_no_blob(cloud: CloudThread) -> None:
+    ecr = cloud.client("ecr", key=VICTIM)
+    ecr.create_repository(repositoryName="sizes/app")
+    rule = {
+        "destinations": [{"region": "eu-west-1", "registryId": VICTIM}],
+        "repositoryFilters": [{"filter": "sizes/", "filterType": "PREFIX_MATCH"}],
+    }
+    ecr.put_replication_configuration(replicationConfiguration={"rules": [rule]})
+    owner = wire(cloud, VICTIM)
+    for blob in (b"{}", b"layer of a wrong size"):
+        owner.push_blob("sizes/app", blob)
+    document = json.loads(image(b"{}", b"layer of a wrong size"))
+    document["layers"][0]["size"] = 1 << 40
+    pushed = json.dumps(document).encode()
+    assert owner.push_manifest("sizes/app", "1", pushed).status == 201
+    there = Wire(cloud, token_of(cloud.client("ecr", key=VICTIM, region="eu-west-1")))
+    until = time.monotonic() + 20
+    while there.ask("HEAD", f"sizes/app/manifests/{digest(pushed)}").status != 200:
+        assert time.monotonic() < until, "it was never replicated"
+        time.sleep(0.05)
+    answer = there.ask("HEAD", f"sizes/app/blobs/{digest(b'layer of a wrong size')}")
+    assert answer.headers["Content-Length"] == str(len(b"layer of a wrong size"))
+    assert there.ask("GET", f"sizes/app/blobs/{digest(b'layer of a wrong size')}").body == b"layer of a wrong size"
+
+
+# an upstream registry that means ill
+
+
+class Evil:
+    """Answers everything with what it is told; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        evil = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                evil.asked.append((self.path, dict(self.headers)))
+                self.send_response(evil.status)
+                for name, value in {**evil.headers, "Content-Length": "0"}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            do_HEAD = do_GET
+            do_POST = do_GET
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self.domain = f"127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Evil:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def evil() -> Iterator[Evil]:
+    with Evil() as running:
+        yield running
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "0.0.0.0", "[::ffff:127.0.0.1]", "us-east-1.localhost"])
+@pytest.mark.parametrize("way", ["redirect", "realm"])
+def test_a_registry_cannot_have_us_call_our_own_apis(cloud: CloudThread, evil: Evil, host: str, way: str) -> None:
+    port = cloud.endpoint.rpartition(":")[2]
+    name = f"evil-{way}-{sum(host.encode())}"
+    url = f"http://{host}:{port}/?Action=CreateUser&Version=2010-05-08&UserName={name}"
+    if way == "redirect":
+        evil.status, evil.headers = 307, {"Location": url}
+    else:
+        evil.status, evil.headers = 401, {"WWW-Authenticate": f'Bearer realm="{url}",service="x"'}
+    ecr = cloud.client("ecr", key=THIEF)
+    ecr.create_pull_through_cache_rule(ecrRepositoryPrefix=name, upstreamRegistryUrl=evil.domain)
+    assert wire(cloud, THIEF).ask("GET", f"{name}/app/manifests/1").status == 404
+    assert evil.asked
+    users = [each["UserName"] for each in cloud.client("iam").list_users()["Users"]]
+    assert name not in users
+
+
+# content made to do harm
+
+
+def test_indexes_that_speak_of_each_other_many_times_are_measured_at_once(cloud: CloudThread) -> None:
+    ecr = cloud.client("ecr", key=VICTIM)
+    ecr.create_repository(repositoryName="nested")
+    owner = wire(cloud, VICTIM)
+    child = owner.push("nested", "leaf")
+    media_type, size = MANIFEST, 100
+    for _ in range(8):
+        each = {"mediaType": media_type, "digest": child, "size": size}
+        index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [each] * 50}).encode()
+        answer = owner.ask("PUT", f"nested/manifests/{digest(index)}", index, Content_Type=media_types.OCI_INDEX)
+        assert answer.status == 201, answer
+        child, media_type, size = digest(index), INDEX, len(index)
+    details = ecr.describe_images(repositoryName="nested", imageIds=[{"imageDigest": child}])["imageDetails"]
+    assert details[0]["imageSizeInBytes"] == len(b"layer leaf")
+
+
+def test_indexes_within_each_other_are_replicated_however_deep_they_stand(cloud: CloudThread) -> None:
+    ecr = cloud.client("ecr", key=VICTIM)
+    ecr.create_repository(repositoryName="deep/app")
+    owner = wire(cloud, VICTIM)
+    child, media_type, size = owner.push("deep/app", "leaf"), MANIFEST, 100
+    for _ in range(1100):
+        each = {"mediaType": media_type, "digest": child, "size": size}
+        index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [each]}).encode()
+        owner.ask("PUT", f"deep/app/manifests/{digest(index)}", index, Content_Type=media_types.OCI_INDEX)
+        child, media_type, size = digest(index), INDEX, len(index)
+    rule = {
+        "destinations": [{"region": "eu-west-2", "registryId": VICTIM}],
+        "repositoryFilters": [{"filter": "deep/", "filterType": "PREFIX_MATCH"}],
+    }
+    ecr.put_replication_configuration(replicationConfiguration={"rules": [rule]})
+    assert owner.ask("PUT", "deep/app/manifests/top", index, Content_Type=media_types.OCI_INDEX).status == 201
+    there = Wire(cloud, token_of(cloud.client("ecr", key=VICTIM, region="eu-west-2")))
+    until = time.monotonic() + 30
+    while there.ask("HEAD", "deep/app/manifests/top").status != 200:
+        assert time.monotonic() < until, "it was never replicated"
+        time.sleep(0.1)
+    assert there.ask("GET", "deep/app/manifests/leaf").status == 404  # its tag was pushed before there was a rule
