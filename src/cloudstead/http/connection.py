@@ -138,6 +138,8 @@ class Connection(Flow):
         """Finish what runs, take nothing new."""
         if self._task is None and self.transport is not None and not self._lingering:
             self.transport.close()
+        elif self._raw is not None:
+            self._raw.when_draining()
 
     def abort(self) -> None:
         """End at once, whatever runs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 HIGH_WATER = 256 << 10  # bytes that may wait to be read before the peer is held back
@@ -28,6 +29,7 @@ class RawStream:
         self._ended = False
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
+        self.when_draining: Callable[[], object] = lambda: None  # called when the server wants to stop, so that both sides can say goodbye
 
     @property
     def transport(self) -> asyncio.Transport:
