@@ -17,6 +17,7 @@ from image_calls import digest_of, have, manifest_of, push, put, refused, upload
 from registry_wire import wire_of
 
 from cloudstead.engine.images.media_types import LAYER_GZIP, OCI_CONFIG
+from cloudstead.kernel import quotas
 from support import CloudThread, Daemon
 
 ACCOUNT = "220000000003"
@@ -64,7 +65,7 @@ def read(url: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
 
 def test_a_layer_is_put_together_from_parts(ecr: Any, repository: str) -> None:
     begun = ecr.initiate_layer_upload(repositoryName=repository)
-    assert begun["partSize"] == 20971520
+    assert begun["partSize"] == 10 << 20
     parts = [os.urandom(SMALLEST), os.urandom(SMALLEST + 1), b"the end"]
     at = 0
     for part in parts:
@@ -126,6 +127,15 @@ def test_only_the_last_part_may_be_small(ecr: Any, repository: str) -> None:
         layerDigests=[digest_of(b"smalland more")],
     )
     assert sentence == "All layer parts except the last part should be at least 5MB"
+
+
+def test_an_upload_has_so_many_parts_at_most(ecr: Any, repository: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(quotas._declared, ("ecr", "layer_parts"), quotas.Quota("ecr", "layer_parts", "Layer parts", 2, adjustable=False))
+    upload_id = begin(ecr, repository)
+    for at in range(2):
+        send(ecr, repository, upload_id, at, b"x")
+    arguments = {"repositoryName": repository, "uploadId": upload_id, "partFirstByte": 2, "partLastByte": 2, "layerPartBlob": b"x"}
+    assert "maximum number of layer parts of 2" in refused(ecr.upload_layer_part, "LimitExceededException", **arguments)
 
 
 def test_an_upload_without_parts_is_empty(ecr: Any, repository: str) -> None:

@@ -22,7 +22,6 @@ SERVICE = Service(
         "images",
         "image_details",
         "layers",
-        "layer_uploads",
         "storage_classes",
     ),
     tables="model:TABLES",

@@ -268,7 +268,7 @@ quotas.declare(
     Quota("ecr", "repositories", "Registered repositories", 100_000, aws_code="L-CFEB8E8D"),
     Quota("ecr", "images", "Images per repository", 100_000, aws_code="L-03A36CE1"),
     Quota("ecr", "tags", "Tags per image", 1000, adjustable=False, aws_code="L-1A5A4D5E"),
-    Quota("ecr", "layers", "Maximum number of layer parts", 4_200, adjustable=False),
+    Quota("ecr", "layer_parts", "Layer parts", 4_200, adjustable=False),
     Quota("ecr", "pull_through_rules", "Pull through cache rules per registry", 50, adjustable=False, aws_code="L-6EF7FC96"),
     Quota("ecr", "replication_rules", "Rules per replication configuration", 10, adjustable=False, aws_code="L-9B60BFFB"),
     Quota(

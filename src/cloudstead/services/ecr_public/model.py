@@ -83,6 +83,7 @@ TABLES = (REGISTRIES, REPOSITORIES, LOGOS)
 # https://docs.aws.amazon.com/AmazonECR/latest/public/public-service-quotas.html
 quotas.declare(
     Quota("ecr-public", "repositories", "Registered repositories", 10_000, everywhere=True),
-    Quota("ecr-public", "images", "Images per repository", 10_000, everywhere=True),
+    Quota("ecr-public", "images", "Images per repository", 100_000, everywhere=True),
+    Quota("ecr-public", "layer_parts", "Layer parts", 1000, adjustable=False, everywhere=True),
     Quota("ecr-public", "tags", "Tags per image", 1000, adjustable=False, everywhere=True),
 )
