@@ -403,7 +403,7 @@ def test_an_image_is_pushed_and_pulled_with_what_the_client_shows(tmp_path: Path
 def test_what_cannot_be_pulled_or_pushed_says_so_with_its_status(tmp_path: Path) -> None:
     async def story(s: Shelf, address: str) -> None:
         assert "not found" in await s.message("POST", "/images/create", 404, fromImage=f"{address}/ghost", tag="1")
-        assert "pull access denied" in await s.message("POST", "/images/create", 404, fromImage=f"{address}/ghost")
+        assert f"repository {address}/ghost not found" in await s.message("POST", "/images/create", 404, fromImage=f"{address}/ghost")
         assert "invalid reference format" in await s.message("POST", "/images/create", 400, fromImage="a//b", tag="1")
         assert "platform" in await s.message("POST", "/images/create", 400, fromImage="a", tag="1", platform="a/b/c/d")
         message = await s.message("POST", f"/images/{address}/ghost/push", 404, tag="1")

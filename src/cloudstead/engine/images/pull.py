@@ -82,12 +82,16 @@ async def get_manifest(client: RegistryClient, reference: Reference) -> tuple[by
         return await client.manifest(reference)
     except RegistryFault as error:
         if "NAME_UNKNOWN" in error.codes:
-            raise _no_access(reference, error) from error
+            raise _no_repository(reference, error) from error
         if not_found(error):
             raise NotFound(f"manifest for {reference.familiar} not found: {error.message}") from error
         raise
     except Unauthorized as error:
         raise _no_access(reference, error) from error
+
+
+def _no_repository(reference: Reference, error: EngineError) -> NotFound:
+    return NotFound(f"repository {reference.familiar_name} not found: {error.message}")
 
 
 def _no_access(reference: Reference, error: EngineError) -> NotFound:
@@ -167,7 +171,9 @@ async def remote_tags(room: Room, text: str, credentials: Credentials | None) ->
     client = RegistryClient(room.transport, reference.domain, credentials, room.clock)
     try:
         return await client.tags(reference)
-    except (RegistryFault, Unauthorized) as error:
-        if not_found(error) or isinstance(error, Unauthorized):
-            raise _no_access(reference, error) from error
+    except RegistryFault as error:
+        if not_found(error):
+            raise _no_repository(reference, error) from error
         raise
+    except Unauthorized as error:
+        raise _no_access(reference, error) from error
