@@ -8,10 +8,10 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-ke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeAlias
 
 from cloudstead.kernel.context import Context
+from cloudstead.kernel.dates import iso8601
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.operations import ConditionValue, Operation
 from cloudstead.kernel.shapes import Request
@@ -155,7 +155,7 @@ class CallContext:
         return _truth(self._ctx.secure)
 
     def current_time(self) -> Values:
-        return (_iso(self._ctx.now()),)
+        return (iso8601(self._ctx.now()),)
 
     def epoch_time(self) -> Values:
         return (str(int(self._ctx.now())),)
@@ -189,7 +189,7 @@ class CallContext:
         return (str(max(0, int(self._ctx.now() - identity.issued_at))),) if self._temporary() and identity.mfa else None
 
     def token_issue_time(self) -> Values:
-        return (_iso(self._ctx.identity.issued_at),) if self._temporary() else None
+        return (iso8601(self._ctx.identity.issued_at),) if self._temporary() else None
 
     def source_identity(self) -> Values:
         return (self._ctx.identity.source_identity,) if self._ctx.identity.source_identity else None
@@ -265,7 +265,3 @@ def _pairs(tags: Any) -> Iterable[tuple[str, str]]:
 
 def _truth(value: bool) -> Values:
     return ("true",) if value else ("false",)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given
-from hypothesis import strategies as st
 from registry_wire import Wire, token_of, wire_of
 
 from cloudstead.engine.registry.errors import NameUnknown
@@ -239,17 +236,6 @@ def test_pulls_of_excluded_principals_do_not_count(cloud: CloudThread, ecr: Any)
     first = pulled(key["AccessKeyId"], key["SecretAccessKey"])
     assert first is not None
     assert pulled(ACCOUNT) == first  # not written at each pull
-
-
-@given(st.lists(st.text("ab*", max_size=6)), st.text("ab", max_size=12))
-def test_filters_match_as_wildcards_do(patterns: list[str], text: str) -> None:
-    for pattern in patterns:
-        expected = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
-        assert pushes.matches(pattern, text) is expected
-
-
-def test_a_filter_of_many_wildcards_takes_no_time() -> None:
-    assert not pushes.matches("*a" * 100 + "*b", "a" * 256)
 
 
 async def test_nothing_stays_of_a_push_whose_repository_was_deleted_meanwhile(tmp_path: Path) -> None:

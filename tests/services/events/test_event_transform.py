@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudstead.services.events.envelope import Envelope, MalformedDetail, opened, replayed, seal, seconds, timestamp
+from cloudstead.kernel.dates import iso8601
+from cloudstead.services.events.envelope import Envelope, MalformedDetail, opened, replayed, seal, seconds
 from cloudstead.services.events.model import Target
 from cloudstead.services.events.transform import InvalidInput, check_template, path, payload, value_at
 
@@ -86,8 +87,8 @@ def test_a_detail_must_be_an_object(detail: str) -> None:
 
 @given(st.integers(-62_135_596_800, 253_402_300_799))
 def test_any_time_is_told_in_seconds(moment: int) -> None:
-    assert seconds(timestamp(moment + 0.25)) == moment
-    assert len(timestamp(moment)) == 20
+    assert seconds(iso8601(moment + 0.25)) == moment
+    assert len(iso8601(moment)) == 20
 
 
 # Results that AWS gave: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html

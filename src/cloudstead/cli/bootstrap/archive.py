@@ -9,9 +9,10 @@ import platform
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from cloudstead.kernel.dates import iso8601
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
@@ -46,7 +47,7 @@ def write(target: Path, root: Path, contents: Contents) -> str:
 
 def configuration(contents: Contents, diff_id: str) -> dict[str, Any]:
     """OCI image-spec, config.md."""
-    created = datetime.fromtimestamp(contents.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = iso8601(contents.epoch)
     return {
         "architecture": MACHINES.get(platform.machine(), platform.machine()),
         "os": "linux",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from cloudstead.engine.dockerapi.answers import json_answer, no_content
@@ -14,6 +13,7 @@ from cloudstead.engine.dockerapi.shapes import Shape
 from cloudstead.engine.errors import Conflict, InvalidArgument, NotFound
 from cloudstead.engine.volumes.model import Volume
 from cloudstead.http.messages import HttpResponse
+from cloudstead.kernel.dates import iso8601
 
 ALL_BEFORE = (1, 42)  # since this version pruning leaves named volumes alone, unless it is told `all`
 
@@ -27,7 +27,7 @@ class VolumeCreate(Shape, frozen=True, kw_only=True):
 
 def describe_volume(api: DockerApi, row: Volume) -> dict[str, Any]:
     return {
-        "CreatedAt": datetime.fromtimestamp(int(row.created), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "CreatedAt": iso8601(row.created),
         "Driver": "local",
         "Labels": row.labels or None,
         "Mountpoint": api.engine.volumes.mountpoint(row.name),

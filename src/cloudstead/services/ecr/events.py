@@ -12,13 +12,13 @@ https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from cloudstead.engine.registry.gate import Put
 from cloudstead.engine.registry.model import TAGS as IMAGE_TAGS
 from cloudstead.engine.registry.model import ImageRow, TagRow
 from cloudstead.kernel.context import Cloud
+from cloudstead.kernel.dates import iso8601
 from cloudstead.kernel.events import Event
 from cloudstead.kernel.store import Transaction
 from cloudstead.services.ecr.model import RepositoryRow
@@ -76,7 +76,7 @@ def storage_class_changed(row: RepositoryRow, image: ImageRow, now: float) -> Ev
     """An image was archived, or is active again."""
     if image.status == "ARCHIVED":
         return image_action(row, image, "UPDATE_STORAGE_CLASS", now, target_storage_class="ARCHIVE")
-    since = {} if image.activated is None else {"last_activated_at": _timestamp(image.activated)}
+    since = {} if image.activated is None else {"last_activated_at": iso8601(image.activated, "milliseconds")}
     return image_action(row, image, "UPDATE_STORAGE_CLASS", now, target_storage_class="STANDARD", **since)
 
 
@@ -134,7 +134,3 @@ def _event(row: RepositoryRow, detail_type: str, detail: dict[str, Any], now: fl
         region=row.region,
         resources=(row.arn(),) if arn else (),
     )
-
-
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from cloudstead.engine.registry.errors import NameUnknown
 from cloudstead.engine.registry.gate import Put, Rules
 from cloudstead.engine.registry.model import ImageRow, Repository
+from cloudstead.kernel import wildcards
 from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.store import Key, Transaction
 from cloudstead.services.ecr.model import REPOSITORIES, RepositoryRow, registry_of
@@ -78,24 +79,7 @@ def is_immutable(row: RepositoryRow, tag: str) -> bool:
 
 
 def _excluded(row: RepositoryRow, tag: str) -> bool:
-    return any(matches(pattern, tag) for pattern in row.exclusion_filters)
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Whether a wildcard filter of ECR (`*`: any characters, also none) fits. Takes time linear in the text for each of its parts."""
-    first, *others = pattern.split("*")
-    if not others:
-        return text == pattern
-    *middle, last = others
-    if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
-        return False
-    at, end = len(first), len(text) - len(last)
-    for part in middle:
-        at = text.find(part, at, end)
-        if at < 0:
-            return False
-        at += len(part)
-    return True
+    return any(wildcards.matches(pattern, tag) for pattern in row.exclusion_filters)
 
 
 def _immutable(cloud: Cloud, key: Key, tag: str) -> bool:

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from cloudstead.kernel import wildcards
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.policy import RESOURCE, MalformedPolicy, parse
-from cloudstead.services.ecr import api, arns, pushes, replication, repositories
+from cloudstead.services.ecr import api, arns, replication, repositories
 from cloudstead.services.ecr.model import REGISTRIES, REPOSITORIES, Registry, RepositoryRow, ScanningRule
 
 # The model's pattern takes time exponential in the length; this one matches the same.
@@ -123,7 +124,7 @@ def _applied(cloud: Cloud, row: RepositoryRow) -> list[str]:
     rules = () if registry is None else registry.scanning_rules
     filters = [each for rule in rules if rule.frequency == "SCAN_ON_PUSH" for each in rule.filters]
     # One without a wildcard matches every name that contains it: AmazonECR/latest/userguide/image-scanning-filters.html
-    return [each for each in filters if pushes.matches(each if "*" in each else f"*{each}*", row.name)]
+    return [each for each in filters if wildcards.matches(each if "*" in each else f"*{each}*", row.name)]
 
 
 def _check_rules(rules: tuple[ScanningRule, ...]) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
+from cloudstead.kernel import wildcards
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
-from cloudstead.services.ecr import api, arns, image_ids, pushes, registries, repositories
+from cloudstead.services.ecr import api, arns, image_ids, registries, repositories
 from cloudstead.services.ecr.controller import catalog
 
 
@@ -67,7 +68,7 @@ async def describe_image_signing_status(
             failure_reason="AWS Signer is not available in Cloudstead, so the image was not signed.",
         )
         for rule in (_decode(signing) if signing else ())
-        if not rule.filters or any(pushes.matches(each, row.name) for each in rule.filters)
+        if not rule.filters or any(wildcards.matches(each, row.name) for each in rule.filters)
     ]
     image_id = api.ImageIdentifier(image_digest=image.digest, image_tag=request.image_id.image_tag)
     return api.DescribeImageSigningStatusResponse(

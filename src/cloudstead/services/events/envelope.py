@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from cloudstead.kernel.dates import iso8601
 from cloudstead.kernel.events import Event
 
 _json = msgspec.json.Encoder()
@@ -65,7 +66,7 @@ def seal(
         "detail-type": detail_type,
         "source": source,
         "account": account,
-        "time": timestamp(time),
+        "time": iso8601(time),
         "region": region,
         "resources": list(resources),
     }
@@ -98,11 +99,6 @@ def replayed(event: Envelope, name: str) -> Envelope:
     """The same event as a replay sends it."""
     text = event.text[:-1] + b',"replay-name":' + _json.encode(name) + b"}"
     return Envelope(event.id, event.time, {**event.document, "replay-name": name}, text)
-
-
-def timestamp(time: float) -> str:
-    """Seconds since the epoch in the form of envelopes: 2026-01-01T00:00:00Z."""
-    return datetime.fromtimestamp(int(time // 1), UTC).isoformat()[:19] + "Z"
 
 
 def seconds(text: str) -> float:

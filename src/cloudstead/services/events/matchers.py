@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from cloudstead.kernel.wildcards import fits
+
 MAX_WILDCARDS: Final = 20  # in one wildcard; AWS limits their complexity in a way it does not tell
 
 Value: TypeAlias = Any
@@ -137,23 +139,7 @@ def wildcard_expression(text: str) -> Callable[[str], bool]:
         raise InvalidPattern(
             "Rule is too complex - try using fewer wildcard characters or fewer repeating character sequences after a wildcard character"
         )
-    return lambda value: _fits(value, parts)
-
-
-def _fits(value: str, parts: list[str]) -> bool:
-    """Whether the parts stand in the value in this order, the first at its begin and the last at its end. Greedy, so there is no backtracking."""
-    if len(parts) == 1:
-        return value == parts[0]
-    first, *middle, last = parts
-    if not value.startswith(first) or len(value) < len(first) + len(last) or not value.endswith(last):
-        return False
-    at, end = len(first), len(value) - len(last)
-    for part in middle:
-        found = value.find(part, at, end)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return True
+    return lambda value: fits(parts, value)
 
 
 _BUT_TEXTS: Final = {"prefix": "prefix/suffix", "suffix": "prefix/suffix", "wildcard": "wildcard"}

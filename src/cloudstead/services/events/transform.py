@@ -18,7 +18,8 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from cloudstead.services.events.envelope import Envelope, timestamp
+from cloudstead.kernel.dates import iso8601
+from cloudstead.services.events.envelope import Envelope
 from cloudstead.services.events.model import Target
 
 Step: TypeAlias = str | int | None  # a name, an index, or None for `*`
@@ -180,13 +181,13 @@ def _predefined(name: str, rule: str, rule_arn: str, event: Envelope, ingested: 
     if name == _RULE_NAME:
         return rule
     if name == _INGESTED:
-        return timestamp(ingested)
+        return iso8601(ingested)
     if name == _EVENT_JSON:
         return event.document
     if name == _EVENT:
         # So does AWS write it, by trial: without the detail, its names in camelCase and the time that of its arrival.
         head = {key: value for key, value in event.document.items() if key not in ("detail", "detail-type", "time", "replay-name")}
-        return {**head, "detailType": event.document["detail-type"], "time": timestamp(ingested)}
+        return {**head, "detailType": event.document["detail-type"], "time": iso8601(ingested)}
     return MISSING
 
 

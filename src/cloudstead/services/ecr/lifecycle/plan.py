@@ -29,8 +29,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from cloudstead.kernel.wildcards import matches
 from cloudstead.services.ecr.lifecycle.policy import COUNTED, PULLED, TRANSITIONED, Action, Rule
-from cloudstead.services.ecr.pushes import matches
 
 DAY = 86_400.0
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from cloudstead.kernel.wildcards import matches
 from cloudstead.services.logs.filterpattern.pattern import InvalidPattern, Reader
 from cloudstead.services.logs.filterpattern.regex import Regex
 
@@ -51,7 +52,7 @@ class Comparison(msgspec.Struct, frozen=True):
             found: bool = self.regex.found_in(text)
             return found
         assert self.text is not None
-        return like(self.text, text)
+        return matches(self.text, text)
 
     def holds_for_text(self, value: str) -> bool:
         """The same for a field of a line, which is a number if it looks like one."""
@@ -85,22 +86,6 @@ def read_comparison(reader: Reader) -> Comparison:
     if operator not in ("=", "!="):
         raise InvalidPattern
     return Comparison(operator, text=bare)
-
-
-def like(wanted: str, text: str) -> bool:
-    """Whether the text is as wanted, where `*` stands for any characters."""
-    if "*" not in wanted:
-        return wanted == text
-    first, *middle, last = wanted.split("*")
-    if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
-        return False
-    at, end = len(first), len(text) - len(last)
-    for part in middle:
-        at = text.find(part, at, end)
-        if at < 0:
-            return False
-        at += len(part)
-    return True
 
 
 def as_text(value: str | float | bool) -> str:
