@@ -31,6 +31,7 @@ from cloudstead.engine.images.ingest import Ingest, PausedHashes, disk_error
 from cloudstead.engine.threads import in_thread
 
 PIECE = 1 << 20  # bytes read at once
+LONG = 64 << 10  # bytes from which on a thread reads or hashes them
 SMALL = 4 << 20  # of a manifest: OCI distribution-spec, "Pushing Manifests"
 CLAIM_SECONDS = 600.0
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -113,10 +114,11 @@ class ContentStore:
             size = os.fstat(descriptor).st_size
             if size > limit:
                 raise InvalidArgument(f"blob {digest} has {size} bytes, more than {limit}")
-            data = os.pread(descriptor, size, 0) if size <= 64 << 10 else await in_thread(os.pread, descriptor, size, 0)
+            data = os.pread(descriptor, size, 0) if size <= LONG else await in_thread(os.pread, descriptor, size, 0)
         finally:
             os.close(descriptor)
-        if digests.of(data, digests.split(digest)[0]) != digest:
+        asked = (data, digests.split(digest)[0])
+        if (digests.of(*asked) if size <= LONG else await in_thread(digests.of, *asked)) != digest:
             raise Failed(f"blob {digest} is damaged on disk")
         return data
 
@@ -137,7 +139,7 @@ class ContentStore:
     async def put(self, data: bytes, digest: str = "") -> str:
         """Keep a small blob; returns its digest. Raises InvalidArgument: it is not what `digest` says."""
         algorithm = digests.split(digest)[0] if digest else "sha256"
-        made = digests.of(data, algorithm)
+        made = digests.of(data, algorithm) if len(data) <= LONG else await in_thread(digests.of, data, algorithm)
         if digest and made != digest:
             raise InvalidArgument(f"the content has digest {made}, not {digest}")
         if not self.refresh(made):

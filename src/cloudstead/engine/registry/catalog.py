@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from cloudstead.engine.images import digests
 from cloudstead.engine.images.images import LocalImages
 from cloudstead.engine.registry import manifests
-from cloudstead.engine.registry.errors import BlobUnknown, DigestInvalid, ImageReferenced, ManifestBlobUnknown, TagImmutable
+from cloudstead.engine.registry.errors import MOST_NAMED, BlobUnknown, DigestInvalid, ImageReferenced, ManifestBlobUnknown, TagImmutable
 from cloudstead.engine.registry.gate import Put, Rules
 from cloudstead.engine.registry.model import BLOBS, IMAGES, TABLES, TAGS, BlobRow, ImageRow, Repository, TagRow
 from cloudstead.engine.registry.recent import Recent
@@ -87,6 +87,10 @@ class Catalog:
 
     def referrers(self, place: Repository, subject: str) -> list[ImageRow]:
         return list(self.store.table(IMAGES).scan((*place, subject), index="by_subject"))
+
+    def referrers_after(self, place: Repository, subject: str, last: str, limit: int) -> list[ImageRow]:
+        """By their digests, those behind one that need not be there; so many at most."""
+        return self.store.table(IMAGES).scan((*place, subject), index="by_subject", after=(*place, subject, last), limit=limit)
 
     def parents(self, place: Repository, digest: str) -> list[ImageRow]:
         """The indexes of this repository that speak of an image."""
@@ -156,12 +160,10 @@ class Catalog:
         Raises:
             ManifestInvalid, DigestInvalid, ManifestBlobUnknown, TagImmutable
         """
+        return await self._put(rules, data, *await _understand(data, media_type, digest), tag)
+
+    async def _put(self, rules: Rules, data: bytes, parsed: manifests.Parsed, made: str, tag: str) -> Put:
         place = rules.repository
-        algorithm = digests.split(digest)[0] if digest else "sha256"
-        asked = (data, media_type, algorithm)
-        parsed, made = _understood(*asked) if len(data) < LONG else await in_thread(_understood, *asked)
-        if digest and digest != made:
-            raise DigestInvalid(f"the manifest has digest {made}, not {digest}")
         with self.content.lease(made):
             await self.content.put(data, made)
             await self.content.settle()
@@ -182,13 +184,14 @@ class Catalog:
 
     async def put_tagged(self, rules: Rules, data: bytes, media_type: str, *, digest: str = "", tags: Sequence[str] = ()) -> ImageRow:
         """As `put`, with any number of tags. A tag that may not be moved is refused before anything is written."""
-        for tag in tags[1:]:  # `put` looks at the first
+        parsed, made = await _understand(data, media_type, digest)
+        for tag in tags[1:]:  # `_put` looks at the first
             standing = self.tag(rules.repository, tag)
-            if standing is not None and standing.digest != (digest or digests.of(data)) and rules.immutable(tag):
+            if standing is not None and standing.digest != made and rules.immutable(tag):
                 raise _immutable(rules.repository, tag)
-        put = await self.put(rules, data, media_type, digest=digest, tag=tags[0] if tags else "")
+        put = await self._put(rules, data, parsed, made, tags[0] if tags else "")
         for tag in tags[1:]:
-            put = await self.put(rules, data, media_type, digest=digest, tag=tag)
+            put = await self._put(rules, data, parsed, made, tag)
         return put.image
 
     def _active(self, row: ImageRow | None) -> ImageRow | None:
@@ -222,12 +225,12 @@ class Catalog:
     def _require_content(self, rules: Rules, image: ImageRow) -> None:
         """Everything that a new manifest speaks of must be in its repository."""
         place = rules.repository
-        missing = tuple(each.digest for each in image.blobs if self.blob(place, each.digest) is None)
+        missing = tuple(dict.fromkeys(each.digest for each in image.blobs if self.blob(place, each.digest) is None))
         if missing:
-            raise ManifestBlobUnknown(f"blob unknown to registry: {', '.join(missing)}", missing)
-        absent = tuple(each.digest for each in image.children if self.image(place, each.digest) is None)
+            raise ManifestBlobUnknown(f"blob unknown to registry: {_named(missing)}", missing)
+        absent = tuple(dict.fromkeys(each.digest for each in image.children if self.image(place, each.digest) is None))
         if absent and not rules.sparse:
-            raise ManifestBlobUnknown(f"manifest unknown to registry: {', '.join(absent)}", absent, manifests=True)
+            raise ManifestBlobUnknown(f"manifest unknown to registry: {_named(absent)}", absent, manifests=True)
 
     def _write(self, tx: Transaction, put: Put) -> None:
         image = put.image
@@ -351,9 +354,22 @@ class Catalog:
         return gone
 
 
+async def _understand(data: bytes, media_type: str, digest: str) -> tuple[manifests.Parsed, str]:
+    """A manifest, and its digest: the one that it must have, if any."""
+    asked = (data, media_type, digests.split(digest)[0] if digest else "sha256")
+    parsed, made = _understood(*asked) if len(data) < LONG else await in_thread(_understood, *asked)
+    if digest and digest != made:
+        raise DigestInvalid(f"the manifest has digest {made}, not {digest}")
+    return parsed, made
+
+
 def _understood(data: bytes, media_type: str, algorithm: str) -> tuple[manifests.Parsed, str]:
     """A manifest, and the digest that it has."""
     return manifests.read(data, media_type), digests.of(data, algorithm)
+
+
+def _named(digests: tuple[str, ...]) -> str:
+    return ", ".join(digests[:MOST_NAMED]) + (", …" if len(digests) > MOST_NAMED else "")
 
 
 def _immutable(place: Repository, tag: str) -> TagImmutable:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 from cloudstead.engine.errors import EngineError
 
+MOST_NAMED = 100  # digests of those that are missing: an answer is not to be larger than the manifest that it refuses
+
 
 class RegistryError(EngineError):
     oci_code: ClassVar[str] = "UNKNOWN"
@@ -55,7 +57,7 @@ class ManifestBlobUnknown(RegistryError):
     oci_code, status = "MANIFEST_BLOB_UNKNOWN", 404
 
     def __init__(self, message: str, digests: tuple[str, ...], *, manifests: bool = False) -> None:
-        super().__init__(message, detail=[{"digest": digest} for digest in digests])
+        super().__init__(message, detail=[{"digest": digest} for digest in digests[:MOST_NAMED]])
         self.digests = digests
         self.manifests = manifests  # they are those of an index
 

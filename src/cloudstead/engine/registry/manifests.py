@@ -1,11 +1,14 @@
 """Manifests as a registry takes them: anything that OCI image-spec and Docker's schema 2 allow, kept byte for byte.
 
 More is allowed than an image that can run: artifacts, charts, signatures, no layers at all, members that nobody knows. What is refused is what two
-readers could understand in two ways (CVE-2021-41190), and schema 1.
+readers could understand in two ways (CVE-2021-41190; members that are there twice, or that some readers take for others because they do not look at
+the case of letters), and schema 1.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -82,6 +85,7 @@ def _decode(data: bytes) -> _Fields:
         found: Any = msgspec.json.decode(data)
         if not isinstance(found, dict):
             raise ManifestInvalid("the manifest is no JSON object")
+        _require_one_meaning(data, found)
         fields = msgspec.convert(without_nulls(found), _Fields)
         for each in _descriptors(fields):
             digests.require(each.digest)
@@ -92,6 +96,44 @@ def _decode(data: bytes) -> _Fields:
     except InvalidArgument as error:
         raise ManifestInvalid(f"the manifest has a damaged descriptor: {error.message}") from error
     return fields
+
+
+def _require_one_meaning(data: bytes, found: dict[str, Any]) -> None:
+    """Go's readers take `Layers` for `layers`, and of two the last: what one of them runs, another would not have looked at.
+
+    Raises:
+        ManifestInvalid
+    """
+    json.loads(data, object_pairs_hook=_each_once, parse_int=_no_number, parse_float=_no_number)
+    _require_case(found, _MEMBERS)
+    single = [found.get("config"), found.get("subject")]
+    for each in (*single, *_list(found.get("layers")), *_list(found.get("manifests"))):
+        if isinstance(each, dict):
+            _require_case(each, _OF_DESCRIPTORS)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > 1 and len({name for name, _ in pairs}) != len(pairs):
+        raise ManifestInvalid("the manifest has a member twice")
+
+
+def _no_number(text: str) -> None:
+    """Of a million of them. A function of ours, between two of which other threads come to run."""
+
+
+def _require_case(names: Iterable[str], known: frozenset[str]) -> None:
+    for name in names:
+        if name not in known and name.casefold() in _FOLDED:
+            raise ManifestInvalid(f"the manifest has a member {name[:100]!r}, which some take for another")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+_MEMBERS = frozenset(("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations"))
+_OF_DESCRIPTORS = frozenset(("mediaType", "digest", "size", "urls", "annotations", "platform", "artifactType", "data"))
+_FOLDED = frozenset(name.casefold() for name in _MEMBERS | _OF_DESCRIPTORS)
 
 
 def _descriptors(fields: _Fields) -> list[Descriptor]:

@@ -85,7 +85,7 @@ IMAGES = Table(
         "by_digest": lambda row: (row.digest,),
         "by_blob": lambda row: [(row.registry, row.repository, each.digest) for each in row.blobs],
         "by_child": lambda row: [(row.registry, row.repository, each.digest) for each in row.children],
-        "by_subject": lambda row: (row.registry, row.repository, row.subject) if row.subject else None,
+        "by_subject": lambda row: (row.registry, row.repository, row.subject, row.digest) if row.subject else None,
         "restoring": lambda row: (row.registry, row.repository, row.digest) if row.status == "ACTIVATING" else None,
     },
 )

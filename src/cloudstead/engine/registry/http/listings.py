@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from cloudstead.engine.registry.http.api import Call
 
 PAGE = 1000  # names, as in ECR
+AT_ONCE = 1000  # referrers that are looked at in one turn of the loop
 INDEX_BYTES = 4 << 20  # of one answer about referrers: it is a manifest, and clients take no larger ones
 _MOST_DIGITS = 18
 
@@ -46,7 +49,9 @@ async def tags(call: Call) -> HttpResponse:
 async def repositories(call: Call) -> HttpResponse:
     query = Query(call.request.query)
     count, last = _count(query), query.get("last") or ""
-    names = [name for name in sorted(call.gate.repositories(call.caller)) if name > last][: count + 1]
+    found = sorted(call.gate.repositories(call.caller))
+    begin = bisect_right(found, last)
+    names = found[begin : begin + count + 1]
     return json_answer(_Repositories(names[:count]), _next("/v2/_catalog", names, count))
 
 
@@ -54,20 +59,23 @@ async def referrers(call: Call) -> HttpResponse:
     """An index made on the spot. `artifactType` filters; `last` is ours, and stands in the Link only."""
     subject, query = one_digest((call.rest,)), Query(call.request.query)
     wanted, last = query.get("artifactType"), query.get("last") or ""
-    found = sorted(call.catalog.referrers(call.rules.repository, subject), key=lambda row: row.digest)
     pieces: list[bytes] = []
     size, more = 0, ""
-    for row in found:
-        if row.digest <= last or (wanted is not None and row.artifact_type != wanted):
-            continue
-        piece = msgspec.json.encode(_descriptor(row))
-        if pieces and size + len(piece) > INDEX_BYTES - 1024:
+    while found := call.catalog.referrers_after(call.rules.repository, subject, last, AT_ONCE):
+        for row in found:
+            if wanted is not None and row.artifact_type != wanted:
+                continue
+            piece = msgspec.json.encode(_descriptor(row))
+            if pieces and size + len(piece) > INDEX_BYTES - 1024:
+                more = last
+                break
+            pieces.append(piece)
+            size += len(piece) + 1
+            last = row.digest
+        if more or len(found) < AT_ONCE:
             break
-        pieces.append(piece)
-        size += len(piece) + 1
-        more = row.digest
-    else:
-        more = ""
+        last = found[-1].digest
+        await asyncio.sleep(0)  # there may be very many, and only a few of the type that is wanted
     headers: list[Header] = [("Content-Type", OCI_INDEX), VERSION]
     if wanted is not None:
         headers.append(("OCI-Filters-Applied", "artifactType"))

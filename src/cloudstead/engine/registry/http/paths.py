@@ -40,6 +40,8 @@ NOWHERE = Place("")
 def split(path: str) -> Place:
     if "%" in path:
         path = unquote(path)
+    if not path.startswith(PREFIX):
+        return Place("base") if path == "/v2" else NOWHERE
     head, _, rest = path.rpartition("/")
     name, _, word = head.rpartition("/")
     kind = _KINDS.get(word)
@@ -51,7 +53,7 @@ def split(path: str) -> Place:
         return Place("upload" if rest else "uploads", name[4:-6], rest)
     if word == "tags" and rest == "list":
         return Place("tags", name[4:])
-    if path in ("/v2", PREFIX):
+    if path == PREFIX:
         return Place("base")
     return Place("catalog") if path == "/v2/_catalog" else NOWHERE
 
