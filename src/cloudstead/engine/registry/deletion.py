@@ -1,4 +1,4 @@
-"""Which images and tags a BatchDeleteImage takes: a decision over what there is, without touching it.
+"""What a BatchDeleteImage takes: `plan` decides over what there is without touching it, `delete` does it.
 
 A tag that is named goes; the last one takes its image along. A digest takes its image with all tags. An image that an index speaks of stays, unless
 all these indexes go in the same call.
@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from cloudstead.engine.registry.model import ImageRow
-from cloudstead.engine.registry.selection import Found, NotFound
+from cloudstead.engine.registry.selection import Found, NotFound, look_up
+
+if TYPE_CHECKING:
+    from cloudstead.engine.registry.catalog import Catalog
+    from cloudstead.engine.registry.gate import Rules
 
 TagsOf: TypeAlias = Callable[[str], list[str]]
 ParentsOf: TypeAlias = Callable[[str], list[ImageRow]]
@@ -33,6 +37,23 @@ class _Named:
     image: ImageRow
     tags: dict[str, int] = field(default_factory=dict)  # and the position of each
     whole: set[int] = field(default_factory=set)  # the positions of what lets the image itself go: its digest, the last of its tags
+
+
+async def delete(catalog: Catalog, rules: Rules, named: Sequence[tuple[str | None, str | None]]) -> Deletion:
+    """Delete what pairs of digest and tag name; what nothing else needs is off the disk when this returns."""
+    place = rules.repository
+    wanted = [_meant(look_up(catalog, place, digest, tag), digest) for digest, tag in named]
+    decided = plan(wanted, lambda digest: catalog.tags_of(place, digest), lambda digest: catalog.parents(place, digest))
+    if decided.tags:
+        catalog.untag(rules, decided.tags)
+    if decided.images:
+        await catalog.delete(rules, decided.images)  # decided in this turn of the loop: nothing has changed since
+    return decided
+
+
+def _meant(found: Found | NotFound, digest: str | None) -> Found | NotFound:
+    """A digest means the image with all its tags, also where one of them stands beside it."""
+    return Found(found.image, "") if digest and isinstance(found, Found) else found
 
 
 def plan(wanted: Sequence[Found | NotFound], tags_of: TagsOf, parents_of: ParentsOf) -> Deletion:

@@ -8,12 +8,12 @@ import msgspec
 
 from cloudstead.engine.errors import EngineError, Failed, InvalidArgument, NoSpace, NotFound
 from cloudstead.engine.images import digests
-from cloudstead.engine.registry import errors
+from cloudstead.engine.registry import deletion, errors
 from cloudstead.engine.registry.model import ImageRow
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.operations import operation
-from cloudstead.services.ecr import api, arns, deletion, image_ids, image_pages, pull_times, repositories
+from cloudstead.services.ecr import api, arns, image_ids, image_pages, pull_times, repositories
 from cloudstead.services.ecr.controller import catalog
 from cloudstead.services.ecr.conversion import converted
 from cloudstead.services.ecr.image_ids import failure, identifier
@@ -173,14 +173,12 @@ def _image(row: RepositoryRow, image: ImageRow, tag: str, manifest: str, media_t
 async def batch_delete_image(ctx: Context, request: api.BatchDeleteImageRequest) -> api.BatchDeleteImageResponse:
     """Delete tags and images; what nothing else needs is off the disk when this returns."""
     row = repositories.of(ctx, request)
-    content, rules = catalog(ctx), repositories.rules_of(ctx, row)
-    wanted = [(image_id, image_ids.look_up(content, row, image_id)) for image_id in request.image_ids]
-    decided = deletion.plan(wanted, lambda digest: content.tags_of(row.place, digest), lambda digest: content.parents(row.place, digest))
-    if decided.tags:
-        content.untag(rules, decided.tags)
-    if decided.images:
-        await content.delete(rules, decided.images)  # decided in this turn of the loop: nothing has changed since
-    return api.BatchDeleteImageResponse(image_ids=decided.image_ids, failures=decided.failures)
+    named = [(image_id.image_digest, image_id.image_tag) for image_id in request.image_ids]
+    decided = await deletion.delete(catalog(ctx), repositories.rules_of(ctx, row), named)
+    return api.BatchDeleteImageResponse(
+        image_ids=[identifier(digest, tag) for digest, tag in decided.deleted],
+        failures=[failure(request.image_ids[at], refused.code, refused.reason) for at, refused in sorted(decided.refused.items())],
+    )
 
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)

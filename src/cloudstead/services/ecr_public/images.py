@@ -8,7 +8,7 @@ from cloudstead.engine.registry.catalog import Catalog
 from cloudstead.engine.registry.errors import DigestInvalid, ManifestBlobUnknown, ManifestInvalid, NameUnknown, TooManyRequests
 from cloudstead.engine.registry.gate import Put
 from cloudstead.engine.registry.model import IMAGES, TAGS, ImageRow
-from cloudstead.engine.registry.selection import Found, NotFound
+from cloudstead.engine.registry.selection import Found
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
@@ -167,15 +167,10 @@ def _referenced(catalog: Catalog, image: ImageRow) -> api.ReferencedImageDetail:
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
 async def batch_delete_image(ctx: Context, request: api.BatchDeleteImageRequest) -> api.BatchDeleteImageResponse:
-    """By digest an image with all its tags, by tag only that one; an image whose last tag goes is deleted."""
-    row, catalog = repositories.of(ctx, request), repositories.catalog(ctx)
-    rules = repositories.rules_of(ctx.cloud, row)
-    wanted = [_wanted(catalog, row, each) for each in request.image_ids]
-    decided = deletion.plan(wanted, lambda digest: catalog.tags_of(row.place, digest), lambda digest: catalog.parents(row.place, digest))
-    if decided.tags:
-        catalog.untag(rules, decided.tags)
-    if decided.images:
-        await catalog.delete(rules, decided.images)  # decided in this turn of the loop: nothing has changed since
+    """Delete tags and images; what nothing else needs is off the disk when this returns."""
+    row = repositories.of(ctx, request)
+    named = [(image_id.image_digest, image_id.image_tag) for image_id in request.image_ids]
+    decided = await deletion.delete(repositories.catalog(ctx), repositories.rules_of(ctx.cloud, row), named)
     return api.BatchDeleteImageResponse(
         image_ids=[api.ImageIdentifier(image_digest=digest, image_tag=tag or None) for digest, tag in decided.deleted],
         failures=[
@@ -183,9 +178,3 @@ async def batch_delete_image(ctx: Context, request: api.BatchDeleteImageRequest)
             for at, refused in sorted(decided.refused.items())
         ],
     )
-
-
-def _wanted(catalog: Catalog, row: PublicRepository, image_id: api.ImageIdentifier) -> Found | NotFound:
-    """A digest means the image with all its tags, also where one of them stands beside it."""
-    found = selection.look_up(catalog, row.place, image_id.image_digest, image_id.image_tag)
-    return Found(found.image, "") if isinstance(found, Found) and image_id.image_digest else found
