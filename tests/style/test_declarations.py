@@ -23,6 +23,28 @@ OPERATIONS = [operation for service in SERVICES for operation in REGISTRY.operat
 
 # Operations for which the reference names no resource type, or for which no ARN can be known beforehand.
 ON_EVERYTHING = {
+    "ec2": {
+        "DescribeAccountAttributes",
+        "DescribeAddresses",
+        "DescribeAddressesAttribute",
+        "DescribeAvailabilityZones",
+        "DescribeDhcpOptions",
+        "DescribeInstanceTypeOfferings",
+        "DescribeInstanceTypes",
+        "DescribeInternetGateways",
+        "DescribeKeyPairs",
+        "DescribeNatGateways",
+        "DescribeNetworkAcls",
+        "DescribeNetworkInterfaces",
+        "DescribeRegions",
+        "DescribeRouteTables",
+        "DescribeSecurityGroupReferences",
+        "DescribeSecurityGroupRules",
+        "DescribeSecurityGroups",
+        "DescribeSubnets",
+        "DescribeTags",
+        "DescribeVpcs",
+    },
     "ecr": {
         "CreatePullThroughCacheRule",
         "CreateRepositoryCreationTemplate",
@@ -93,6 +115,20 @@ ON_EVERYTHING = {
 
 # Kinds of resources that bear tags, and the operations on one of them that declare none, with the reason.
 TAGGED = {
+    "ec2": {
+        "dhcp-options",
+        "elastic-ip",
+        "internet-gateway",
+        "key-pair",
+        "natgateway",
+        "network-acl",
+        "network-interface",
+        "route-table",
+        "security-group",
+        "security-group-rule",
+        "subnet",
+        "vpc",
+    },
     "ecr": {"repository"},
     "ecr-public": {"repository"},
     "events": {"event-bus", "rule"},
@@ -101,6 +137,8 @@ TAGGED = {
     "sts": set[str](),
 }
 UNTAGGED = {
+    "ec2:AllocateAddress": "makes one",
+    "ec2:ImportKeyPair": "makes one",
     "ecr-public:DescribeRepositories": "of several repositories",
     "events:ListRuleNamesByTarget": "of all rules of a bus",
     "events:ListRules": "of all rules of a bus",

@@ -41,6 +41,18 @@ UNREAD = {
 
 # Structures within requests of which members are not read; "*" for all.
 AS_A_WHOLE = {
+    "ec2": {
+        "AvailabilityZoneAddress": ("*", "AvailabilityZoneAddresses is refused"),
+        "ConnectionTrackingSpecificationRequest": ("*", "ConnectionTrackingSpecification is refused"),
+        "EnaSrdSpecification": ("*", "EnaSrdSpecification is refused"),
+        "EnaSrdUdpSpecification": ("*", "EnaSrdSpecification is refused"),
+        "InstanceIpv6Address": ("*", "Ipv6Addresses is refused"),
+        "Ipv4PrefixSpecificationRequest": ("*", "Ipv4Prefixes is refused"),
+        "Ipv6PrefixSpecificationRequest": ("*", "Ipv6Prefixes is refused"),
+        "OperatorRequest": ("*", "Operator is refused"),
+        "PrefixListId": ("*", "PrefixListIds is refused"),
+        "VpcEncryptionControlConfiguration": ("*", "VpcEncryptionControl is refused"),
+    },
     "ecr": {
         "ImageTagMutabilityExclusionFilter": ("filter_type", "WILDCARD is the only one"),
         "RepositoryFilter": ("filter_type", "PREFIX_MATCH is the only one"),
@@ -103,7 +115,9 @@ OPERATIONS = [operation for service in SERVICES for operation in REGISTRY.operat
 
 def ours(module: str, service: str) -> bool:
     """Whether what a module does with a request counts. Of the kernel only tags: that a page token is bound to a member is no use of it."""
-    return module == "cloudstead.kernel.tags" or (module.startswith(f"cloudstead.services.{package_of(service)}.") and not module.endswith(".api"))
+    return module == "cloudstead.kernel.tags" or (
+        module.startswith(f"cloudstead.services.{package_of(service)}.") and not module.endswith(".api")
+    )
 
 
 @cache

@@ -137,6 +137,10 @@ class Networks(Protocol):
 
     async def remove_group(self, network: str, group: str) -> None: ...
 
+    def groups(self, network: str) -> list[SecurityGroup]:
+        """The groups of a network, as they were put."""
+        ...
+
     async def set_groups(self, pod: str, network: str, groups: tuple[str, ...]) -> None: ...
 
     async def attach(

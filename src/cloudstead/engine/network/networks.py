@@ -130,6 +130,9 @@ class LocalNetworks:
         self._records.remove_group(network, group)
         await self._routers.filter(network)
 
+    def groups(self, network: str) -> list[SecurityGroup]:
+        return [row.group for row in self._records.groups(network)]
+
     async def set_groups(self, pod: str, network: str, groups: tuple[str, ...]) -> None:
         await self._pods.set_groups(pod, network, groups)
 
