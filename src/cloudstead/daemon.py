@@ -98,9 +98,6 @@ class Cloudstead:
         calllog = CallLog(enabled=settings.log_level in ("debug", "info"))
         stack.callback(calllog.flush)
         stack.push_async_callback(cloud.close)
-        for service in SERVICES:
-            if service.eager:
-                await cloud.ready(service.name)
         authenticator = Authenticator(credentials, strict=settings.strict, enforcing=settings.iam == "enforce", now=self._clock.time)
         self.calls = Calls(cloud, Identifier(index), authenticator, companions, calllog)
         self.calls.page("/_cloudstead/health", self._health)
@@ -111,6 +108,9 @@ class Cloudstead:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         self.hasten = server.hasten
         await self._open_docker(store)
+        for service in SERVICES:  # what works by itself may use the engine's place
+            if service.eager:
+                await cloud.ready(service.name)
         stack.callback(setattr, cloud, "stopping", True)
         self.port = await server.listen_tcp(settings.host, settings.port, tls=tls_context(settings) if settings.tls else None)
         self.own.port = self.port
