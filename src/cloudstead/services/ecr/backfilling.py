@@ -115,7 +115,7 @@ class Backfilling:
                 yield from _of_repository(catalog, repository)
 
     async def _replicate(self, row: Backfill, item: Item) -> Replicated:
-        from cloudstead.services.ecr.copying import NotCopied, Route
+        from cloudstead.services.ecr.copying import NotCopied, Route  # with the API, which a registry that replicates nothing need not load
 
         failure = ""
         catalog = self._ecr.catalog

@@ -6,7 +6,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.ids import uuid4
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page_of
-from cloudstead.services.ecr import api, arns, image_ids, repositories
+from cloudstead.services.ecr import api, image_ids, repositories
 from cloudstead.services.ecr.model import BACKFILLS, REGISTRIES, Backfill, Destination
 from cloudstead.services.ecr.repositories import invalid
 
@@ -19,7 +19,7 @@ RESULTS_PAGE = 100
 @operation(resource="*")
 async def start_replication_backfill(ctx: Context, request: api.StartReplicationBackfillRequest) -> api.StartReplicationBackfillResponse:
     """Copy what was pushed before the registry replicated to one of its destinations."""
-    ctx = _owner(ctx, request)
+    ctx = repositories.owner(ctx, request)
     to = Destination(request.destination.region, request.destination.registry_id)
     registry = ctx.table(REGISTRIES).get((ctx.account, ctx.region))
     if registry is None or all(to not in rule.destinations for rule in registry.replication):
@@ -43,7 +43,7 @@ async def start_replication_backfill(ctx: Context, request: api.StartReplication
 @operation(resource="*")
 async def stop_replication_backfill(ctx: Context, request: api.StopReplicationBackfillRequest) -> api.StopReplicationBackfillResponse:
     """What was copied stays."""
-    ctx = _owner(ctx, request)
+    ctx = repositories.owner(ctx, request)
     row = _require(ctx, request.replication_backfill_id)
     if row.status not in ("PREPARING", "IN_PROGRESS"):
         raise api.ReplicationBackfillInvalidStatusException(
@@ -62,7 +62,7 @@ async def stop_replication_backfill(ctx: Context, request: api.StopReplicationBa
 @operation(resource="*")
 async def list_replication_backfills(ctx: Context, request: api.ListReplicationBackfillsRequest) -> api.ListReplicationBackfillsResponse:
     """Those under way, and those that ended in the last ninety days; the latest first."""
-    ctx = _owner(ctx, request)
+    ctx = repositories.owner(ctx, request)
     rows, token = page_of(
         ctx,
         [row for row in ctx.table(BACKFILLS).scan((ctx.account, ctx.region)) if _is_kept(ctx, row)],
@@ -80,7 +80,7 @@ async def describe_replication_backfill_results(
     ctx: Context, request: api.DescribeReplicationBackfillResultsRequest
 ) -> api.DescribeReplicationBackfillResultsResponse:
     """How far it is; after its end, what became of each image."""
-    ctx = _owner(ctx, request)
+    ctx = repositories.owner(ctx, request)
     row = _require(ctx, request.replication_backfill_id)
     wanted = request.result_status_filter
     found, token = page_of(
@@ -113,19 +113,6 @@ async def describe_replication_backfill_results(
         ended_at=row.ended,
         next_token=token,
     )
-
-
-def _owner(
-    ctx: Context,
-    request: api.StartReplicationBackfillRequest
-    | api.StopReplicationBackfillRequest
-    | api.ListReplicationBackfillsRequest
-    | api.DescribeReplicationBackfillResultsRequest,
-) -> Context:
-    """The call in the account whose registry it is about."""
-    account = arns.registry_id(ctx, request)
-    repositories.admit_outsider(ctx, account, arns.repository_arn(ctx, account, "*"), request.operation)
-    return ctx if account == ctx.account else ctx.replace(account=account)
 
 
 def _require(ctx: Context, id_: str) -> Backfill:

@@ -18,7 +18,7 @@ from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import AccessDenied, ServiceError
 from cloudstead.kernel.events import Event
 from cloudstead.kernel.store import Transaction
-from cloudstead.services.ecr import events, pushes
+from cloudstead.services.ecr import arns, creation_templates, events, pushes
 from cloudstead.services.ecr.model import REPOSITORIES, Destination, RepositoryRow
 
 if TYPE_CHECKING:
@@ -131,8 +131,6 @@ class Route:
         return self.target
 
     def _create(self) -> RepositoryRow:
-        from cloudstead.services.ecr import creation_templates  # with the API, which a registry without rules need not load
-
         ctx = self.cloud.service_context(PRINCIPAL, self.to.account, self.to.region)
         try:
             return creation_templates.create_by(ctx, self.source.name, "REPLICATION")
@@ -143,8 +141,6 @@ class Route:
         """Of another account's registry."""
         if self.to.account == self.source.account:
             return
-        from cloudstead.services.ecr import arns
-
         ctx: Context = self.cloud.context(identity=identities.root(self.source.account), account=self.to.account, region=self.to.region)
         resource = arns.repository_arn(ctx, self.to.account, self.source.name)
         try:

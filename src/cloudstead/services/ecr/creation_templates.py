@@ -1,7 +1,6 @@
 """Creation templates: how repositories look that are made because somebody pushed, pulled through the cache, or replicated to them.
 
-Of the templates that apply for an occasion the one with the longest prefix counts; a prefix ends at a slash, written or not; "ROOT" is a prefix
-of every name.
+Of the templates that apply for an occasion the one with the longest prefix counts (prefixes.py).
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-creation-templates.html
 """
 
@@ -15,13 +14,13 @@ from cloudstead.kernel import tags
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
-from cloudstead.services.ecr import api, checks, lifecycle_policies, repositories
+from cloudstead.services.ecr import api, checks, lifecycle_policies, prefixes, repositories
 from cloudstead.services.ecr.model import REPOSITORIES, TEMPLATES, CreationTemplate, RepositoryRow
+from cloudstead.services.ecr.prefixes import ROOT
 from cloudstead.services.ecr.repositories import TAG_RULES, invalid
 
 Occasion: TypeAlias = Literal["REPLICATION", "PULL_THROUGH_CACHE", "CREATE_ON_PUSH"]
 
-ROOT = "ROOT"
 PAGE = 100
 
 
@@ -30,10 +29,8 @@ PAGE = 100
 
 def template_for(ctx: Context, name: str, applied_for: Occasion) -> CreationTemplate | None:
     """The template of the context's registry by which a repository of this name is made on this occasion."""
-    fitting = [
-        row for row in ctx.table(TEMPLATES).scan((ctx.account, ctx.region)) if applied_for in row.applied_for and covers(row.prefix, name)
-    ]
-    return max(fitting, key=lambda row: weight(row.prefix), default=None)
+    applying = [row for row in ctx.table(TEMPLATES).scan((ctx.account, ctx.region)) if applied_for in row.applied_for]
+    return prefixes.longest(applying, name)
 
 
 def create_by(ctx: Context, name: str, applied_for: Occasion) -> RepositoryRow:
@@ -64,15 +61,6 @@ def shaped(row: RepositoryRow, template: CreationTemplate) -> RepositoryRow:
     )
 
 
-def covers(prefix: str, name: str) -> bool:
-    return prefix == ROOT or name.startswith(prefix.rstrip("/") + "/")
-
-
-def weight(prefix: str) -> int:
-    """Of two prefixes of one name, the heavier counts."""
-    return 0 if prefix == ROOT else len(prefix.rstrip("/"))
-
-
 # operations
 
 
@@ -81,7 +69,7 @@ async def create_repository_creation_template(
     ctx: Context, request: api.CreateRepositoryCreationTemplateRequest
 ) -> api.CreateRepositoryCreationTemplateResponse:
     """Keep a template; nothing is made by it yet."""
-    if _find(ctx, request.prefix) is not None:
+    if prefixes.find(ctx, TEMPLATES, request.prefix) is not None:
         raise api.TemplateAlreadyExistsException(
             f"The repository creation template with the prefix '{request.prefix}' already exists in the registry with id '{ctx.account}'"
         )
@@ -111,6 +99,7 @@ async def update_repository_creation_template(
 async def delete_repository_creation_template(
     ctx: Context, request: api.DeleteRepositoryCreationTemplateRequest
 ) -> api.DeleteRepositoryCreationTemplateResponse:
+    """Repositories that were made by it stay as they are."""
     row = _require(ctx, request.prefix)
     with ctx.transaction() as tx:
         tx.delete(TEMPLATES, (ctx.account, ctx.region, row.prefix))
@@ -138,14 +127,8 @@ async def describe_repository_creation_templates(
     )
 
 
-def _find(ctx: Context, prefix: str) -> CreationTemplate | None:
-    """However it is spelt: with its last slash or without."""
-    bare = prefix.rstrip("/")
-    return ctx.table(TEMPLATES).get((ctx.account, ctx.region, bare)) or ctx.table(TEMPLATES).get((ctx.account, ctx.region, f"{bare}/"))
-
-
 def _require(ctx: Context, prefix: str) -> CreationTemplate:
-    row = _find(ctx, prefix)
+    row = prefixes.find(ctx, TEMPLATES, prefix)
     if row is None:
         raise api.TemplateNotFoundException(
             f"The repository creation template with the prefix '{prefix}' does not exist in the registry with id '{ctx.account}'"

@@ -29,7 +29,18 @@ from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import AccessDenied, ServiceError
 from cloudstead.kernel.shapes import Request
-from cloudstead.services.ecr import addresses, api, arns, authorization, creation_templates, pull_times, pushes, repositories, settings
+from cloudstead.services.ecr import (
+    addresses,
+    api,
+    arns,
+    authorization,
+    creation_templates,
+    prefixes,
+    pull_times,
+    pushes,
+    repositories,
+    settings,
+)
 from cloudstead.services.ecr.controller import catalog
 from cloudstead.services.ecr.model import PULL_THROUGH_RULES, REPOSITORIES, RepositoryRow, registry_of
 
@@ -186,7 +197,7 @@ class EcrGate:
     def _is_cached(self, caller: Caller, name: str) -> bool:
         """Whether a repository of this name stands for one of another registry."""
         rules = self._cloud.store.table(PULL_THROUGH_RULES).scan((caller.account, caller.region))
-        return any(creation_templates.covers(rule.prefix, name) for rule in rules)
+        return any(prefixes.covers(rule.prefix, name) for rule in rules)
 
     async def missing(self, caller: Caller, rules: Rules, reference: str) -> None:
         if self._is_cached(caller, rules.repository.name):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from cloudstead.engine.registry.catalog import Catalog
 from cloudstead.engine.registry.model import ImageRow
 from cloudstead.engine.registry.selection import size_of
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page_of
-from cloudstead.services.ecr import api, arns, image_ids, image_pages, repositories
+from cloudstead.services.ecr import api, arns, image_ids, image_pages, repositories, scans
 from cloudstead.services.ecr.controller import catalog
 from cloudstead.services.ecr.model import SCANS, RepositoryRow, Scan
 
@@ -43,7 +45,7 @@ def _detail(ctx: Context, content: Catalog, row: RepositoryRow, image: ImageRow)
         image_tags=content.tags_of(row.place, image.digest) or None,
         image_size_in_bytes=size_of(content, image),
         image_pushed_at=image.pushed,
-        image_scan_status=None if scan is None else api.ImageScanStatus(status=_status(scan), description=scan.description or None),
+        image_scan_status=None if scan is None else scans.status(scan),
         image_scan_findings_summary=None if scan is None else _summary(scan),
         image_manifest_media_type=image.media_type,
         artifact_media_type=image.artifact_type or None,
@@ -55,18 +57,13 @@ def _detail(ctx: Context, content: Catalog, row: RepositoryRow, image: ImageRow)
     )
 
 
-def _status(scan: Scan) -> api.ScanStatus:
-    status: api.ScanStatus = scan.status  # type: ignore[assignment]  # the scanner writes no other
-    return status
-
-
 def _summary(scan: Scan) -> api.ImageScanFindingsSummary | None:
     if scan.completed is None:
         return None
     return api.ImageScanFindingsSummary(
         image_scan_completed_at=scan.completed,
         vulnerability_source_updated_at=scan.source_updated,
-        finding_severity_counts=scan.counts,  # type: ignore[arg-type]  # its keys are severities
+        finding_severity_counts=cast(dict[api.FindingSeverity, int], scan.counts),
     )
 
 

@@ -10,10 +10,10 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
-from cloudstead.services.ecr import api, arns, checks, repositories, upstream_credentials, upstreams
+from cloudstead.services.ecr import api, checks, prefixes, repositories, upstream_credentials, upstreams
 from cloudstead.services.ecr.controller import catalog
-from cloudstead.services.ecr.creation_templates import ROOT, covers, weight
 from cloudstead.services.ecr.model import PULL_THROUGH_RULES, PullThroughRule
+from cloudstead.services.ecr.prefixes import ROOT
 from cloudstead.services.ecr.repositories import invalid
 from cloudstead.services.ecr.upstreams import Upstream
 
@@ -22,8 +22,7 @@ PAGE = 100
 
 def rule_for(ctx: Context, name: str) -> PullThroughRule | None:
     """The rule of the context's registry with the longest prefix of a repository's name."""
-    fitting = [row for row in ctx.table(PULL_THROUGH_RULES).scan((ctx.account, ctx.region)) if covers(row.prefix, name)]
-    return max(fitting, key=lambda row: weight(row.prefix), default=None)
+    return prefixes.longest(ctx.table(PULL_THROUGH_RULES).scan((ctx.account, ctx.region)), name)
 
 
 @operation(resource="*")
@@ -31,12 +30,12 @@ async def create_pull_through_cache_rule(
     ctx: Context, request: api.CreatePullThroughCacheRuleRequest
 ) -> api.CreatePullThroughCacheRuleResponse:
     """From now on pulls of names below the prefix are looked up over there."""
-    ctx = _owner(ctx, request)
+    ctx = repositories.owner(ctx, request)
     prefix, upstream_prefix = request.ecr_repository_prefix, request.upstream_repository_prefix or ""
     upstream = _upstream(ctx, request)
     if prefix == ROOT and upstream_prefix not in ("", ROOT):
         invalid("upstreamRepositoryPrefix", "Upstream repository prefix cannot be specified when the ECR repository prefix is ROOT")
-    if _find(ctx, prefix) is not None:
+    if prefixes.find(ctx, PULL_THROUGH_RULES, prefix) is not None:
         raise api.PullThroughCacheRuleAlreadyExistsException(
             f"The pull through cache rule with Amazon ECR repository prefix '{prefix}' already exists in the registry with id '{ctx.account}'"
         )
@@ -57,7 +56,7 @@ async def create_pull_through_cache_rule(
         updated=now,
     )
     with ctx.transaction() as tx:
-        if _find(ctx, prefix) is None:  # another call may have been as quick, while the secret was asked for
+        if prefixes.find(ctx, PULL_THROUGH_RULES, prefix) is None:  # another call may have been as quick, while the secret was asked for
             tx.insert(PULL_THROUGH_RULES, row)
     return api.CreatePullThroughCacheRuleResponse(
         ecr_repository_prefix=row.prefix,
@@ -76,7 +75,7 @@ async def update_pull_through_cache_rule(
     ctx: Context, request: api.UpdatePullThroughCacheRuleRequest
 ) -> api.UpdatePullThroughCacheRuleResponse:
     """Other credentials, or another role."""
-    ctx = _owner(ctx, request)
+    ctx = repositories.owner(ctx, request)
     row = _require(ctx, request.ecr_repository_prefix)
     if request.credential_arn is None and request.custom_role_arn is None:
         raise api.InvalidParameterException("Invalid input: Please set either credential arn or role arn to update the credentials")
@@ -108,7 +107,7 @@ async def delete_pull_through_cache_rule(
     ctx: Context, request: api.DeletePullThroughCacheRuleRequest
 ) -> api.DeletePullThroughCacheRuleResponse:
     """What was cached stays."""
-    ctx = _owner(ctx, request)
+    ctx = repositories.owner(ctx, request)
     row = _require(ctx, request.ecr_repository_prefix)
     with ctx.transaction() as tx:
         tx.delete(PULL_THROUGH_RULES, PULL_THROUGH_RULES.key(row))
@@ -128,7 +127,7 @@ async def describe_pull_through_cache_rules(
     ctx: Context, request: api.DescribePullThroughCacheRulesRequest
 ) -> api.DescribePullThroughCacheRulesResponse:
     """Those of some prefixes, or all by the page."""
-    ctx = _owner(ctx, request)
+    ctx = repositories.owner(ctx, request)
     if request.ecr_repository_prefixes is not None:
         named = [_require(ctx, prefix) for prefix in dict.fromkeys(request.ecr_repository_prefixes)]
         return api.DescribePullThroughCacheRulesResponse(pull_through_cache_rules=list(map(_describe, named)))
@@ -149,7 +148,7 @@ async def validate_pull_through_cache_rule(
     ctx: Context, request: api.ValidatePullThroughCacheRuleRequest
 ) -> api.ValidatePullThroughCacheRuleResponse:
     """Read the secret, and ask the registry whether it is content."""
-    ctx = _owner(ctx, request)
+    ctx = repositories.owner(ctx, request)
     row = _require(ctx, request.ecr_repository_prefix)
     failure = await _try(ctx, row)
     return api.ValidatePullThroughCacheRuleResponse(
@@ -174,20 +173,6 @@ async def _try(ctx: Context, row: PullThroughRule) -> str:
     except (ServiceError, EngineError) as error:
         return error.message or type(error).__name__
     return ""
-
-
-def _owner(
-    ctx: Context,
-    request: api.CreatePullThroughCacheRuleRequest
-    | api.UpdatePullThroughCacheRuleRequest
-    | api.DeletePullThroughCacheRuleRequest
-    | api.DescribePullThroughCacheRulesRequest
-    | api.ValidatePullThroughCacheRuleRequest,
-) -> Context:
-    """The call in the account whose registry it is about."""
-    account = arns.registry_id(ctx, request)
-    repositories.admit_outsider(ctx, account, arns.repository_arn(ctx, account, "*"), request.operation)
-    return ctx if account == ctx.account else ctx.replace(account=account)
 
 
 def _upstream(ctx: Context, request: api.CreatePullThroughCacheRuleRequest) -> Upstream:
@@ -230,15 +215,8 @@ def _too_many(limit: int) -> Exception:
     return api.LimitExceededException(f"The maximum number of pull through cache rules per registry, {limit}, has been reached")
 
 
-def _find(ctx: Context, prefix: str) -> PullThroughRule | None:
-    """However it is spelt: with its last slash or without."""
-    bare = prefix.rstrip("/")
-    table = ctx.table(PULL_THROUGH_RULES)
-    return table.get((ctx.account, ctx.region, bare)) or table.get((ctx.account, ctx.region, f"{bare}/"))
-
-
 def _require(ctx: Context, prefix: str) -> PullThroughRule:
-    row = _find(ctx, prefix)
+    row = prefixes.find(ctx, PULL_THROUGH_RULES, prefix)
     if row is None:
         raise api.PullThroughCacheRuleNotFoundException(
             f"The pull through cache rule with Amazon ECR repository prefix '{prefix}' does not exist in the registry with id '{ctx.account}'"

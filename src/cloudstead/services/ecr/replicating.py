@@ -149,7 +149,7 @@ class Replication:
             raise failure
 
     async def _carry_out(self, copy: Copy) -> None:
-        from cloudstead.services.ecr.copying import NotCopied, Route
+        from cloudstead.services.ecr.copying import NotCopied, Route  # with the API, which a registry that replicates nothing need not load
 
         source = self._cloud.store.table(REPOSITORIES).get((copy.account, copy.region, copy.repository))
         if source is None:

@@ -70,6 +70,17 @@ def admit_outsider(ctx: Context, account: str, resource: str, action: str, polic
         ctx.admit_outsider(action, resource, arns.combined(policy, arns.registry_policy_of(ctx, account, action)))
 
 
+def owner(ctx: Context, request: Request) -> Context:
+    """The call in the account whose registry it is about, once its caller may have this done there.
+
+    Raises:
+        AccessDenied
+    """
+    account = arns.registry_id(ctx, request)
+    admit_outsider(ctx, account, arns.repository_arn(ctx, account, "*"), request.operation)
+    return ctx if account == ctx.account else ctx.replace(account=account)
+
+
 def unknown(account: str, name: str) -> api.RepositoryNotFoundException:
     return api.RepositoryNotFoundException(f"The repository with name '{name}' does not exist in the registry with id '{account}'")
 

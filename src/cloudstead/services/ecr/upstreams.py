@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from cloudstead.services.ecr import addresses
+from cloudstead.services.ecr.prefixes import ROOT
 
 # host -> AWS's name of the registry, and whether it wants credentials
 _KNOWN = {
@@ -52,5 +53,5 @@ def parse(url: str) -> Upstream | None:
 
 def upstream_name(prefix: str, upstream_prefix: str, name: str) -> str:
     """What a repository of the cache is called over there."""
-    rest = name if prefix == "ROOT" else name.removeprefix(prefix.rstrip("/") + "/")
-    return rest if upstream_prefix in ("", "ROOT") else f"{upstream_prefix.rstrip('/')}/{rest}"
+    rest = name if prefix == ROOT else name.removeprefix(prefix.rstrip("/") + "/")
+    return rest if upstream_prefix in ("", ROOT) else f"{upstream_prefix.rstrip('/')}/{rest}"

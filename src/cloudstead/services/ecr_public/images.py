@@ -13,14 +13,10 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
 from cloudstead.services.ecr_public import api, arns, repositories
+from cloudstead.services.ecr_public.checks import invalid, invalid_token
 from cloudstead.services.ecr_public.model import PublicRepository
-from cloudstead.services.ecr_public.registries import invalid_token
 
 PAGE = 100
-
-
-def invalid(member: str, constraint: str) -> api.InvalidParameterException:
-    return api.InvalidParameterException(f"Invalid parameter at '{member}' failed to satisfy constraint: '{constraint}'")
 
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)

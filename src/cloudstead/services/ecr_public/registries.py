@@ -12,6 +12,7 @@ from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.store import Store, Transaction
 from cloudstead.services.ecr_public import api, arns, regions
+from cloudstead.services.ecr_public.checks import invalid_token
 from cloudstead.services.ecr_public.model import REGISTRIES, PublicRegistry
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -75,6 +76,7 @@ async def describe_registries(ctx: Context, request: api.DescribeRegistriesReque
 
 @operation(resource=arns.registry)
 async def get_registry_catalog_data(ctx: Context, request: api.GetRegistryCatalogDataRequest) -> api.GetRegistryCatalogDataResponse:
+    """The display name, if there is one."""
     regions.require(ctx, request.operation)
     return api.GetRegistryCatalogDataResponse(registry_catalog_data=_catalog_data(find(ctx, ctx.account)))
 
@@ -91,7 +93,3 @@ async def put_registry_catalog_data(ctx: Context, request: api.PutRegistryCatalo
 
 def _catalog_data(row: PublicRegistry) -> api.RegistryCatalogData:
     return api.RegistryCatalogData(display_name=row.display_name)
-
-
-def invalid_token() -> Exception:
-    return api.InvalidParameterException("Invalid parameter at 'nextToken' failed to satisfy constraint: 'Invalid pagination token'")

@@ -15,7 +15,7 @@ from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
 from cloudstead.kernel.shapes import Request
 from cloudstead.kernel.store import Transaction
-from cloudstead.services.ecr_public import api, arns, catalog_data, regions, registries
+from cloudstead.services.ecr_public import api, arns, catalog_data, checks, regions, registries
 from cloudstead.services.ecr_public.model import LOGOS, REPOSITORIES, PublicRepository
 from cloudstead.services.ecr_public.regions import REGION
 
@@ -94,7 +94,7 @@ def given_tags(given: list[api.Tag] | None) -> dict[str, str]:
         InvalidParameterException: one has no key, which the model allows.
     """
     if any(tag.key is None for tag in given or ()):
-        raise api.InvalidParameterException("Invalid parameter at 'tags' failed to satisfy constraint: 'Member must have a key'")
+        raise checks.invalid("tags", "Member must have a key")
     return tags.from_list(cast("list[tags.KeyValue]", given), TAG_RULES)
 
 
@@ -161,7 +161,7 @@ async def describe_repositories(ctx: Context, request: api.DescribeRepositoriesR
         request=request,
         token=request.next_token,
         limit=request.max_results or PAGE,
-        invalid=registries.invalid_token,
+        invalid=checks.invalid_token,
     )
     return api.DescribeRepositoriesResponse(repositories=[describe(ctx, row) for row in rows], next_token=token)
 

@@ -7,6 +7,7 @@ from cloudstead.kernel.operations import operation
 from cloudstead.kernel.policy import RESOURCE, MalformedPolicy, parse
 from cloudstead.kernel.policy.lockout import locks_out
 from cloudstead.services.ecr_public import api, arns, repositories
+from cloudstead.services.ecr_public.checks import invalid
 from cloudstead.services.ecr_public.model import REPOSITORIES, PublicRepository
 
 
@@ -17,13 +18,10 @@ async def set_repository_policy(ctx: Context, request: api.SetRepositoryPolicyRe
     try:
         parse(request.policy_text, RESOURCE)
     except MalformedPolicy:
-        raise api.InvalidParameterException(
-            "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid repository policy provided'"
-        ) from None
+        raise invalid("PolicyText", "Invalid repository policy provided") from None
     if not request.force and locks_out(ctx.identity, ctx.source_ip, request.operation, row.arn(), row.account, request.policy_text):
-        raise api.InvalidParameterException(
-            "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'The policy would prevent the caller from setting another "
-            "repository policy; set it with force if that is meant'"
+        raise invalid(
+            "PolicyText", "The policy would prevent the caller from setting another repository policy; set it with force if that is meant"
         )
     with ctx.transaction() as tx:
         tx.update(REPOSITORIES, row, policy=request.policy_text)
@@ -32,12 +30,14 @@ async def set_repository_policy(ctx: Context, request: api.SetRepositoryPolicyRe
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
 async def get_repository_policy(ctx: Context, request: api.GetRepositoryPolicyRequest) -> api.GetRepositoryPolicyResponse:
+    """The policy as it was set, letter for letter."""
     row, policy = _require(ctx, request)
     return api.GetRepositoryPolicyResponse(registry_id=row.account, repository_name=row.name, policy_text=policy)
 
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
 async def delete_repository_policy(ctx: Context, request: api.DeleteRepositoryPolicyRequest) -> api.DeleteRepositoryPolicyResponse:
+    """Take the policy away."""
     row, policy = _require(ctx, request)
     with ctx.transaction() as tx:
         tx.update(REPOSITORIES, row, policy=None)

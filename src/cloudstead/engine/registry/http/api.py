@@ -40,7 +40,7 @@ class Call:
 
     @property
     def operation(self) -> str:
-        """As the log calls it: "GET manifests"."""
+        """As the log calls it: "GET.manifests"."""
         return f"{self.request.method}.{self.kind or 'unknown'}"
 
 

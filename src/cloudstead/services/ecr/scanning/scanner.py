@@ -99,7 +99,7 @@ class Scanner:
 
     async def _examine(self, catalog: Catalog, image: ImageRow) -> Outcome | None:
         """None when we are told to stop."""
-        from cloudstead.services.ecr.scanning import layers
+        from cloudstead.services.ecr.scanning import layers  # what reads images is loaded with the first scan
         from cloudstead.services.ecr.scanning.examining import examine
 
         digests = [layer.digest for layer in image.layers if not layer.urls]
