@@ -7,11 +7,12 @@ import json
 import pytest
 
 from cloudstead.engine.errors import InvalidArgument
-from cloudstead.engine.images import digests
+from cloudstead.engine.images import digests, ingest
 from cloudstead.engine.images.transport import split_url
 from cloudstead.engine.registry import manifests
 from cloudstead.engine.registry.errors import ManifestInvalid
 from cloudstead.engine.registry.http import paths
+from protocol.registry_support import RegistryThread
 
 DIGEST = digests.of(b"{}")
 CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": DIGEST, "size": 2}
@@ -55,7 +56,7 @@ def test_members_of_annotations_may_have_any_name() -> None:
     [
         TEXT.replace('"layers": [', '"layers": [], "layers": [', 1),
         TEXT.replace('"layers": [', '"Layers": [], "layers": [', 1),
-        TEXT.replace('"layers": [', '"layerſ": [], "layers": [', 1),
+        TEXT.replace('"layers": [', '"layer\u017f": [], "layers": [', 1),
         TEXT.replace('"config": {', '"CONFIG": {}, "config": {', 1),
         TEXT.replace('"size": 2', '"size": 2, "size": 3', 1),
         TEXT.replace('"digest": ', f'"Digest": "{DIGEST}", "digest": ', 1),
@@ -66,3 +67,22 @@ def test_members_of_annotations_may_have_any_name() -> None:
 def test_what_two_readers_would_understand_in_two_ways_is_refused(text: str) -> None:
     with pytest.raises(ManifestInvalid, match="member"):
         manifests.read(text.encode())
+
+
+# a disk that is full
+
+
+def test_a_chunk_that_found_no_room_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RegistryThread(tmp_path / "data", "app") as registry, registry.client() as client:
+        upload = client.ask("POST", "/v2/app/blobs/uploads/").location
+        assert client.ask("PATCH", upload, b"first").status == 202
+        with monkeypatch.context() as full:
+            full.setattr(ingest, "RESERVE", 1 << 62)
+            refused = client.ask("PATCH", upload, b"second")
+            assert (refused.status, refused.code) == (507, "UNKNOWN")
+            assert client.ask("POST", "/v2/app/blobs/uploads/", b"whole", digest=digests.of(b"whole")).status == 507
+            assert client.ask("PUT", upload, b"second", digest=digests.of(b"firstsecond")).status == 507
+        assert client.ask("GET", upload).get("Range") == "0-4"
+        assert client.ask("PATCH", upload, b"second").get("Range") == "0-10"
+        assert client.ask("PUT", upload, digest=digests.of(b"firstsecond")).status == 201
+        assert client.ask("GET", f"/v2/app/blobs/{digests.of(b'firstsecond')}").body == b"firstsecond"

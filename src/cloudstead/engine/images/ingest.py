@@ -127,6 +127,14 @@ class Ingest:
             pieces, self._pieces, self._gathered = self._pieces, [], 0
             self._job = asyncio.get_running_loop().run_in_executor(None, self._append, pieces)
 
+    async def written(self) -> None:
+        """Return when all that was taken is in the file: what is said of it before may turn out not to be so.
+
+        Raises:
+            NoSpace, Failed
+        """
+        await self._finish()
+
     async def _finish(self) -> None:
         """Have all that was taken in the file."""
         await self._flush()

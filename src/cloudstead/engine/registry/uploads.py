@@ -69,6 +69,7 @@ class Uploads:
         ingest = await self._open(place, upload, "")
         try:
             await _write(ingest, data, offset)
+            await ingest.written()
         finally:
             await ingest.pause()
         return ingest.offset
