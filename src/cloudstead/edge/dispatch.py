@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 MOST_UNDER_WAY = 4096
 """Calls that are answered at the same time; more are throttled, as AWS does, rather than queued until their clients have given up."""
 
+OWN = "/_cloudstead/"
 UNIDENTIFIED = Target("", "", identities.DEFAULT_REGION)
 NOBODY = identities.anonymous()
 
@@ -96,11 +97,17 @@ class Calls:
         self.registries: Registries | None = None
 
     def page(self, path: str, answer: Page) -> None:
-        """Answer a path of our own; AWS has none below /_cloudstead/."""
+        """Answer a path of our own; AWS has none below /_cloudstead/. One that ends in a slash stands for all that begin with it."""
         self._pages[path] = answer
 
+    def _page(self, path: str) -> Page | None:
+        own = self._pages.get(path)
+        if own is None and path.startswith(OWN):
+            own = self._pages.get(path[: path.find("/", len(OWN)) + 1])
+        return own
+
     async def __call__(self, request: HttpRequest) -> HttpResponse:
-        own = self._pages.get(request.path)
+        own = self._page(request.path)
         if own is not None:
             return await own(request)
         if self.registries is not None and is_for_registry(request):
