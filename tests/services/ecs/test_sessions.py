@@ -168,7 +168,7 @@ def test_a_command_is_typed_at_and_answers_and_ends() -> None:
                 assert client.closed["SessionId"] == opened.session_id
                 assert client.closed["Output"] == ""
                 assert client.close_code == 1000
-            assert [session.exit_code for session in g.ended] == [3]
+            await client.until(lambda: [session.exit_code for session in g.ended] == [3])
             assert g.heard == b"file\r\n$ "
             assert process.signals == []
 

@@ -16,5 +16,5 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     resume_within: float = 300.0  # after the connection was lost
     acknowledge_within: float = 300.0  # a client that acknowledges nothing for so long is none
     output_after_exit: float = 1.0  # for what others that hold the process's terminal may still write
-    goodbye_within: float = 2.0  # for the client to acknowledge what was said last, while it acknowledges nothing
+    goodbye_within: float = 5.0  # for the client to acknowledge what was said last, while it acknowledges nothing
     hang_up_within: float = 2.0  # from SIGHUP to SIGKILL
