@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -10,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from registry_wire import Wire, digest, image, token_of
 from upstream_registry import INDEX, MANIFEST, UpstreamRegistry
 
 from cloudstead.engine.images import media_types
+from registry_client import Wire, digest_of, image, token_of
 from support import CloudThread
 
 VICTIM, THIEF = "230000000001", "230000000002"
@@ -32,15 +33,15 @@ def test_a_cache_gives_nobody_the_layers_of_another_account(cloud: CloudThread) 
     layer = b"layer the victim's"
     with UpstreamRegistry() as upstream:
         config = upstream.blob(b"{}")
-        claimed = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(layer), "size": len(layer)}
+        claimed = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest_of(layer), "size": len(layer)}
         document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": {"mediaType": "x/y", **config}, "layers": [claimed]}
         upstream.manifest("app", document, "1")  # and has no such layer
         cloud.client("ecr", key=THIEF).create_pull_through_cache_rule(ecrRepositoryPrefix="mine", upstreamRegistryUrl=upstream.domain)
         thief = wire(cloud, THIEF)
         assert thief.ask("GET", "mine/app/manifests/1").status == 404
-        assert thief.ask("GET", f"mine/app/blobs/{digest(layer)}").status == 404
-        upstream.content[digest(layer)] = layer, "application/octet-stream"
-        upstream.lying.add(digest(layer))
+        assert thief.ask("GET", f"mine/app/blobs/{digest_of(layer)}").status == 404
+        upstream.content[digest_of(layer)] = layer, "application/octet-stream"
+        upstream.lying.add(digest_of(layer))
         assert thief.ask("GET", "mine/app/manifests/1").status == 404
         upstream.lying.clear()  # who can send it has it anyway
         assert thief.ask("GET", "mine/app/manifests/1").status in (200, 404)
@@ -58,7 +59,7 @@ def test_a_cache_before_another_account_needs_the_right_to_its_layers(cloud: Clo
         customRoleArn=f"arn:aws:iam::{THIEF}:role/cache",
     )
     assert wire(cloud, THIEF).ask("GET", "theirs/halfway/manifests/1").status == 404
-    assert wire(cloud, THIEF).ask("GET", f"theirs/halfway/blobs/{digest(b'layer halfway')}").status == 404
+    assert wire(cloud, THIEF).ask("GET", f"theirs/halfway/blobs/{digest_of(b'layer halfway')}").status == 404
 
 
 def test_a_descriptor_that_lies_about_a_size_changes_no_blob(cloud: CloudThread) -> None:
@@ -78,12 +79,12 @@ def test_a_descriptor_that_lies_about_a_size_changes_no_blob(cloud: CloudThread)
     assert owner.push_manifest("sizes/app", "1", pushed).status == 201
     there = Wire(cloud, token_of(cloud.client("ecr", key=VICTIM, region="eu-west-1")))
     until = time.monotonic() + 20
-    while there.ask("HEAD", f"sizes/app/manifests/{digest(pushed)}").status != 200:
+    while there.ask("HEAD", f"sizes/app/manifests/{digest_of(pushed)}").status != 200:
         assert time.monotonic() < until, "it was never replicated"
         time.sleep(0.05)
-    answer = there.ask("HEAD", f"sizes/app/blobs/{digest(b'layer of a wrong size')}")
+    answer = there.ask("HEAD", f"sizes/app/blobs/{digest_of(b'layer of a wrong size')}")
     assert answer.headers["Content-Length"] == str(len(b"layer of a wrong size"))
-    assert there.ask("GET", f"sizes/app/blobs/{digest(b'layer of a wrong size')}").body == b"layer of a wrong size"
+    assert there.ask("GET", f"sizes/app/blobs/{digest_of(b'layer of a wrong size')}").body == b"layer of a wrong size"
 
 
 # an upstream registry that means ill
@@ -164,9 +165,9 @@ def test_indexes_that_speak_of_each_other_many_times_are_measured_at_once(cloud:
     for _ in range(8):
         each = {"mediaType": media_type, "digest": child, "size": size}
         index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [each] * 50}).encode()
-        answer = owner.ask("PUT", f"nested/manifests/{digest(index)}", index, Content_Type=media_types.OCI_INDEX)
+        answer = owner.ask("PUT", f"nested/manifests/{digest_of(index)}", index, Content_Type=media_types.OCI_INDEX)
         assert answer.status == 201, answer
-        child, media_type, size = digest(index), INDEX, len(index)
+        child, media_type, size = digest_of(index), INDEX, len(index)
     details = ecr.describe_images(repositoryName="nested", imageIds=[{"imageDigest": child}])["imageDetails"]
     assert details[0]["imageSizeInBytes"] == len(b"layer leaf")
 
@@ -179,8 +180,8 @@ def test_indexes_within_each_other_are_replicated_however_deep_they_stand(cloud:
     for _ in range(1100):
         each = {"mediaType": media_type, "digest": child, "size": size}
         index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [each]}).encode()
-        owner.ask("PUT", f"deep/app/manifests/{digest(index)}", index, Content_Type=media_types.OCI_INDEX)
-        child, media_type, size = digest(index), INDEX, len(index)
+        owner.ask("PUT", f"deep/app/manifests/{digest_of(index)}", index, Content_Type=media_types.OCI_INDEX)
+        child, media_type, size = digest_of(index), INDEX, len(index)
     rule = {
         "destinations": [{"region": "eu-west-2", "registryId": VICTIM}],
         "repositoryFilters": [{"filter": "deep/", "filterType": "PREFIX_MATCH"}],
@@ -193,3 +194,65 @@ def test_indexes_within_each_other_are_replicated_however_deep_they_stand(cloud:
         assert time.monotonic() < until, "it was never replicated"
         time.sleep(0.1)
     assert there.ask("GET", "deep/app/manifests/leaf").status == 404  # its tag was pushed before there was a rule
+
+
+# everything at once
+
+
+def test_deletions_take_nothing_from_pushes_and_leave_nothing_behind(cloud: CloudThread) -> None:
+    account = "230000000009"
+    ecr = cloud.client("ecr", key=account)
+    names = ("storm/a", "storm/b")
+    for name in names:
+        ecr.create_repository(repositoryName=name)
+    files = cloud.running.cloud.parts["engine"].images().content.root
+    before = {path for path in files.rglob("*") if path.is_file()}
+    pool = [f"layer {number} of the storm".encode() for number in range(4)]
+    failures: list[str] = []
+    over = threading.Event()
+
+    def push(seed: int) -> None:
+        some, pushing = random.Random(seed), wire(cloud, account)
+        for _ in range(25):
+            name, layers, config = some.choice(names), some.sample(pool, 2), b'{"n": %d}' % some.randrange(3)
+            for blob in (*layers, config):
+                if pushing.ask("HEAD", f"{name}/blobs/{digest_of(blob)}").status != 200 and pushing.push_blob(name, blob).status != 201:
+                    failures.append("a blob")
+            manifest = image(config, *layers)
+            answer = pushing.push_manifest(name, f"t{some.randrange(4)}", manifest)
+            if answer.status != 201:
+                failures.append(str(answer))
+            child = {"mediaType": MANIFEST, "digest": digest_of(manifest), "size": len(manifest)}
+            index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]}).encode()
+            status = pushing.ask("PUT", f"{name}/manifests/i{some.randrange(2)}", index, Content_Type=INDEX).status
+            if status not in (201, 404):  # its image may be gone
+                failures.append(f"an index: {status}")
+
+    def delete(seed: int) -> None:
+        some = random.Random(seed)
+        client = cloud.client("ecr", key=account)
+        while not over.is_set():
+            name = some.choice(names)
+            ids = client.list_images(repositoryName=name)["imageIds"]
+            if ids:
+                client.batch_delete_image(repositoryName=name, imageIds=some.sample(ids, min(2, len(ids))))
+
+    pushers = [threading.Thread(target=push, args=(seed,)) for seed in range(4)]
+    deleter = threading.Thread(target=delete, args=(9,))
+    for thread in (*pushers, deleter):
+        thread.start()
+    for thread in pushers:
+        thread.join()
+    over.set()
+    deleter.join()
+    assert not failures
+    reader = wire(cloud, account)
+    for name in names:
+        for tag in json.loads(reader.ask("GET", f"{name}/tags/list").body)["tags"]:
+            found = json.loads(reader.ask("GET", f"{name}/manifests/{tag}").body)
+            for child in found.get("manifests", ()):
+                assert reader.ask("GET", f"{name}/manifests/{child['digest']}").status == 200
+            for blob in (*found.get("layers", ()), *([found["config"]] if "config" in found else ())):
+                assert digest_of(reader.ask("GET", f"{name}/blobs/{blob['digest']}").body) == blob["digest"]
+        ecr.delete_repository(repositoryName=name, force=True)
+    assert {path for path in files.rglob("*") if path.is_file()} <= before

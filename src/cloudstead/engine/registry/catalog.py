@@ -19,7 +19,15 @@ from msgspec.structs import replace
 from cloudstead.engine.images import digests
 from cloudstead.engine.images.images import LocalImages
 from cloudstead.engine.registry import manifests
-from cloudstead.engine.registry.errors import MOST_NAMED, BlobUnknown, DigestInvalid, ImageReferenced, ManifestBlobUnknown, TagImmutable
+from cloudstead.engine.registry.errors import (
+    MOST_NAMED,
+    BlobUnknown,
+    DigestInvalid,
+    ImageReferenced,
+    ManifestBlobUnknown,
+    RegistryError,
+    TagImmutable,
+)
 from cloudstead.engine.registry.gate import Put, Rules
 from cloudstead.engine.registry.model import BLOBS, IMAGES, TABLES, TAGS, BlobRow, ImageRow, Repository, TagRow
 from cloudstead.engine.registry.recent import Recent
@@ -163,17 +171,19 @@ class Catalog:
         return await self._put(rules, data, *await _understand(data, media_type, digest), tag)
 
     async def _put(self, rules: Rules, data: bytes, parsed: manifests.Parsed, made: str, tag: str) -> Put:
-        place = rules.repository
+        self._decide(rules, made, len(data), parsed, tag)  # what is refused is not written
+        try:
+            return await self._keep(rules, data, parsed, made, tag)
+        except RegistryError:  # what it speaks of went meanwhile
+            await self.images.release([made])
+            raise
+
+    async def _keep(self, rules: Rules, data: bytes, parsed: manifests.Parsed, made: str, tag: str) -> Put:
         with self.content.lease(made):
             await self.content.put(data, made)
             await self.content.settle()
             # From here on nothing waits: what was checked is so when the rows are written.
-            row = self.image(place, made)
-            put = self._plan(place, self._active(row) or self._row(place, made, len(data), parsed), tag, row)
-            if put.tagged and put.previous and rules.immutable(tag):
-                raise _immutable(place, tag)
-            if row is None:
-                self._require_content(rules, put.image)
+            put = self._decide(rules, made, len(data), parsed, tag)
             if put.created or put.tagged or put.restored:
                 with self.store.transaction() as tx:
                     self._write(tx, put)
@@ -193,6 +203,17 @@ class Catalog:
         for tag in tags[1:]:
             put = await self._put(rules, data, parsed, made, tag)
         return put.image
+
+    def _decide(self, rules: Rules, digest: str, size: int, parsed: manifests.Parsed, tag: str) -> Put:
+        """What a push would do as things are. Raises TagImmutable, ManifestBlobUnknown."""
+        place = rules.repository
+        row = self.image(place, digest)
+        put = self._plan(place, self._active(row) or self._row(place, digest, size, parsed), tag, row)
+        if put.tagged and put.previous and rules.immutable(tag):
+            raise _immutable(place, tag)
+        if row is None:
+            self._require_content(rules, put.image)
+        return put
 
     def _active(self, row: ImageRow | None) -> ImageRow | None:
         """An image that is pushed again comes out of the archive."""
