@@ -116,7 +116,10 @@ class CallContext:
 
     def _request_tags(self) -> list[tuple[str, str]]:
         """The tags that the request wants to put on something, in whichever of the shapes AWS's models have for that."""
-        return [pair for member in ("tags", "tag_list") for pair in _pairs(getattr(self._request, member, None))]
+        given = [getattr(self._request, member, None) for member in ("tags", "tag_list")]
+        specified = getattr(self._request, "tag_specifications", None)  # EC2's: a list for each kind of resource that is made
+        given += [getattr(one, "tags", None) for one in specified or ()]
+        return [pair for tags in given for pair in _pairs(tags)]
 
     def tag_keys(self) -> Values:
         keys = [key for key, _ in self._request_tags()]
