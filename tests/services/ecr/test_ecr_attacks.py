@@ -196,6 +196,18 @@ def test_indexes_within_each_other_are_replicated_however_deep_they_stand(cloud:
     assert there.ask("GET", "deep/app/manifests/leaf").status == 404  # its tag was pushed before there was a rule
 
 
+def test_a_response_of_very_many_long_manifests_is_refused(cloud: CloudThread) -> None:
+    ecr = cloud.client("ecr", key=VICTIM)
+    ecr.create_repository(repositoryName="long")
+    owner = wire(cloud, VICTIM)
+    assert owner.push_blob("long", b"{}").status == 201
+    document = {**json.loads(image(b"{}")), "annotations": {"long": "x" * 4_000_000}}
+    assert owner.push_manifest("long", "1", json.dumps(document).encode()).status == 201
+    with pytest.raises(ecr.exceptions.LimitExceededException):
+        ecr.batch_get_image(repositoryName="long", imageIds=[{"imageTag": "1"}] * 100)
+    assert len(ecr.batch_get_image(repositoryName="long", imageIds=[{"imageTag": "1"}] * 8)["images"]) == 8
+
+
 # everything at once
 
 

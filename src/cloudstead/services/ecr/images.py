@@ -20,6 +20,7 @@ from cloudstead.services.ecr.image_ids import failure, identifier
 from cloudstead.services.ecr.model import PULL_THROUGH_RULES, RepositoryRow
 
 PAGE = 100
+MANIFESTS_AT_ONCE = 32 << 20  # characters of manifests in one response, which is made in memory as a whole
 
 
 @operation(resource=arns.repository, resource_tags=arns.repository_tags, resource_policy=arns.repository_policy)
@@ -91,10 +92,14 @@ async def batch_get_image(ctx: Context, request: api.BatchGetImageRequest) -> ap
     row = await _repository(ctx, request)
     images: list[api.Image] = []
     failures: list[api.ImageFailure] = []
+    size = 0
     for image_id in request.image_ids:
         found = await _pull(ctx, row, image_id, request.accepted_media_types)
         if isinstance(found, api.Image):
             images.append(found)
+            size += len(found.image_manifest or "")
+            if size > MANIFESTS_AT_ONCE:
+                raise api.LimitExceededException("The manifests of these images are too large for one response. Ask for fewer at a time.")
         else:
             failures.append(found)
     return api.BatchGetImageResponse(images=images, failures=failures)
