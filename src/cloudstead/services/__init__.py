@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from cloudstead.kernel.operations import Service
-from cloudstead.services import ec2, ecr, ecr_public, events, iam, logs, sts
+from cloudstead.services import ec2, ecr, ecr_public, ecs, events, iam, logs, sts
 
-SERVICES: tuple[Service, ...] = (ec2.SERVICE, ecr.SERVICE, ecr_public.SERVICE, events.SERVICE, iam.SERVICE, logs.SERVICE, sts.SERVICE)
+SERVICES: tuple[Service, ...] = (
+    ec2.SERVICE,
+    ecr.SERVICE,
+    ecr_public.SERVICE,
+    ecs.SERVICE,
+    events.SERVICE,
+    iam.SERVICE,
+    logs.SERVICE,
+    sts.SERVICE,
+)

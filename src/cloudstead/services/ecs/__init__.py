@@ -1,0 +1,20 @@
+"""ECS: clusters, task definitions and account settings. What runs containers comes on top of these rows."""
+
+from cloudstead.kernel.operations import Service
+
+SERVICE = Service(
+    name="ecs",
+    modules=(
+        "clusters",
+        "cluster_changes",
+        "cluster_capacity",
+        "capacity_providers",
+        "task_definitions",
+        "task_definition_deletion",
+        "task_definition_lists",
+        "account_settings",
+        "tagging",
+    ),
+    tables="model:TABLES",
+    start="controller:start",
+)
