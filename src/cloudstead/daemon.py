@@ -86,7 +86,7 @@ class Cloudstead:
         bus = Bus(store, self._clock)
         stack.push_async_callback(bus.close)
         registry = Registry(SERVICES)
-        self.cloud = cloud = Cloud(data=settings.data, store=store, clock=self._clock, bus=bus, registry=registry)
+        self.cloud = cloud = Cloud(data=settings.data, store=store, clock=self._clock, bus=bus, registry=registry, host=settings.host)
         key = datadir.root_key(settings.data)
         register_root_key(store, key.access_key_id, key.secret_access_key, now=self._clock.time())
         credentials = IamCredentials(cloud)
@@ -111,6 +111,7 @@ class Cloudstead:
         for service in SERVICES:  # what works by itself may use the engine's place
             if service.eager:
                 await cloud.ready(service.name)
+        self.calls.load_balancers = cloud.parts["elbv2"].at_the_edge
         stack.callback(setattr, cloud, "stopping", True)
         self.port = await server.listen_tcp(settings.host, settings.port, tls=tls_context(settings) if settings.tls else None)
         self.own.port = self.port

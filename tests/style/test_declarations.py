@@ -15,6 +15,7 @@ import pytest
 
 from cloudstead.kernel.arn import Arn
 from cloudstead.kernel.operations import Operation, Registry
+from cloudstead.kernel.service_names import action_prefix
 from cloudstead.services import SERVICES
 from support import context_in, local_cloud
 
@@ -88,6 +89,21 @@ ON_EVERYTHING = {
         "PutAccountSetting",
         "PutAccountSettingDefault",
     },
+    "elbv2": {
+        "DescribeAccountLimits",
+        "DescribeCapacityReservation",
+        "DescribeListenerAttributes",
+        "DescribeListenerCertificates",
+        "DescribeListeners",
+        "DescribeLoadBalancerAttributes",
+        "DescribeLoadBalancers",
+        "DescribeRules",
+        "DescribeSSLPolicies",
+        "DescribeTags",
+        "DescribeTargetGroupAttributes",
+        "DescribeTargetGroups",
+        "DescribeTargetHealth",
+    },
     "events": {"ListApiDestinations", "ListArchives", "ListConnections", "ListEventBuses", "ListReplays", "TestEventPattern"},
     "iam": {
         "CreateAccountAlias",
@@ -143,6 +159,7 @@ TAGGED = {
     "ecr": {"repository"},
     "ecr-public": {"repository"},
     "ecs": {"capacity-provider", "cluster", "task-definition"},
+    "elbv2": {"listener", "listener-rule", "loadbalancer", "targetgroup"},
     "events": {"event-bus", "rule"},
     "iam": {"instance-profile", "mfa", "oidc-provider", "policy", "role", "saml-provider", "server-certificate", "user"},
     "logs": {"destination", "log-group"},
@@ -224,7 +241,7 @@ def resources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.resource != "*"], ids=lambda one: f"{one.service}-{one.name}")
 def test_what_is_declared_is_an_arn_even_for_what_is_not_there(operation: Operation, resources: dict[str, tuple[str, ...]]) -> None:
     for arn in resources[f"{operation.service}:{operation.name}"]:
-        assert arn == "name" or Arn.parse(arn).service in (operation.service, "iam")  # "name": the request says the ARN itself
+        assert arn == "name" or Arn.parse(arn).service in (action_prefix(operation.service), "iam")  # "name": the request says the ARN itself
 
 
 def about(operation: Operation, resources: dict[str, tuple[str, ...]]) -> set[str]:

@@ -93,6 +93,18 @@ AS_A_WHOLE = {
         "InfrastructureOptimization": ("*", "capacity providers of managed instances are refused"),
         "AutoRepairConfiguration": ("*", "capacity providers of managed instances are refused"),
     },
+    "elbv2": {
+        "AuthenticateCognitoActionConfig": ("*", "actions that authenticate are refused"),
+        "AuthenticateOidcActionConfig": ("*", "actions that authenticate are refused"),
+        "JwtValidationActionConfig": ("*", "actions that authenticate are refused"),
+        "JwtValidationActionAdditionalClaim": ("*", "actions that authenticate are refused"),
+        "Certificate": ("is_default", "told only; AWS says not to give it"),
+        "MutualAuthenticationAttributes": ("*", "refused unless it is off"),
+        "RuleTransform": ("*", "transforms are refused"),
+        "HostHeaderRewriteConfig": ("*", "transforms are refused"),
+        "UrlRewriteConfig": ("*", "transforms are refused"),
+        "RewriteConfig": ("*", "transforms are refused"),
+    },
     "events": {
         "CreateConnectionAuthRequestParameters": ("*", "kept under its names on the wire, by which http_targets reads it"),
         "CreateConnectionBasicAuthRequestParameters": ("*", "kept under its names on the wire"),

@@ -95,6 +95,7 @@ class Calls:
         self._under_way = 0
         self._pages: dict[str, Page] = {}  # paths of our own, such as /_cloudstead/health
         self.registries: Registries | None = None
+        self.load_balancers: Page | None = None  # answers what asks for a name below elb.localhost
 
     def page(self, path: str, answer: Page) -> None:
         """Answer a path of our own; AWS has none below /_cloudstead/. One that ends in a slash stands for all that begin with it."""
@@ -112,6 +113,8 @@ class Calls:
             return await own(request)
         if self.registries is not None and is_for_registry(request):
             return await self._registry(self.registries, request)
+        if self.load_balancers is not None and ".elb.localhost" in request.host:
+            return await self.load_balancers(request)
         call = Call(request)
         self._under_way += 1
         failures = self._cloud.store.failures  # what is undone while the call awaits something must not be acknowledged

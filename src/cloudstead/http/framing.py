@@ -73,6 +73,8 @@ def head(response: HttpResponse, request: HttpRequest | None, keep_alive: bool) 
             dated = True
         elif lower == "server":
             served = True
+            if not value:
+                continue  # whoever answers wants none
         lines.append(f"{name}: {value}")
     if not dated:
         lines.append(f"Date: {date_now()}")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from cloudstead.http.upgrade import RawStream
 from cloudstead.http.upstream_connection import Lost, NotSent, UpstreamConnection, UpstreamError, UpstreamResponse
 
 Address: TypeAlias = tuple[str, int] | Path
+Dial: TypeAlias = Callable[[], Awaitable[socket.socket]]
 
 # What belongs to one connection and not to the message (RFC 9110, 7.6.1), and the framing, which is made anew.
 HOP_BY_HOP = frozenset(
@@ -39,10 +41,12 @@ class Upstream:
         connect_timeout: float = 5.0,
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
+        dial: Dial | None = None,
     ) -> None:
         """
         Args:
             address: host and port, or the path of a unix socket.
+            dial: gives a connected, non-blocking socket, where the address cannot be reached from this process itself.
             idle_timeout: seconds; shorter than the server's own, so that it is we who close.
         """
         self.address = address
@@ -51,6 +55,7 @@ class Upstream:
         self._connect_timeout = connect_timeout
         self._tls = tls
         self._server_name = server_name
+        self._dial = dial
         self._idle: list[UpstreamConnection] = []  # the latest used at the end: the rest may grow old
         self._all: set[UpstreamConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -158,11 +163,21 @@ class Upstream:
                 else:
                     host, port = self.address
                     name = (self._server_name or host) if self._tls is not None else None
-                    await loop.create_connection(lambda: connection, host, port, ssl=self._tls, server_hostname=name)
+                    if self._dial is not None:
+                        await self._over(await self._dial(), connection, name)
+                    else:
+                        await loop.create_connection(lambda: connection, host, port, ssl=self._tls, server_hostname=name)
         except (OSError, TimeoutError) as error:
             raise NotSent(f"Cannot connect: {error}") from error
         self._all.add(connection)
         return connection
+
+    async def _over(self, dialled: socket.socket, connection: UpstreamConnection, name: str | None) -> None:
+        try:
+            await connection.loop.create_connection(lambda: connection, sock=dialled, ssl=self._tls, server_hostname=name)
+        except BaseException:
+            dialled.close()
+            raise
 
     # The connections' side.
 
@@ -241,4 +256,4 @@ def _head(
     return f"{text}\r\n\r\n".encode("latin-1", "xmlcharrefreplace")
 
 
-__all__ = ["Address", "Lost", "NotSent", "Upstream", "UpstreamError", "UpstreamResponse", "splice"]
+__all__ = ["Address", "Dial", "Lost", "NotSent", "Upstream", "UpstreamError", "UpstreamResponse", "splice"]

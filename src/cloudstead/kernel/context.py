@@ -78,6 +78,7 @@ class Cloud:
         bus: Bus,
         registry: Registry,
         endpoint: str = "http://localhost:4566",
+        host: str = "127.0.0.1",
     ) -> None:
         self.data = data  # the data directory; a service keeps files of its own only below data / its name
         self.store = store
@@ -85,6 +86,7 @@ class Cloud:
         self.bus = bus
         self.registry = registry
         self.endpoint = endpoint  # where clients reach the edge; for URLs in answers
+        self.host = host  # the address at which this cloud listens; what else it opens for clients belongs there too
         self.stopping = False  # the daemon is about to stop: answers without an end of their own are to end now
         self.authorizer: Authorizer | None = None
         self.companion: Companion | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
-from cloudstead.kernel.service_names import package_of
+from cloudstead.kernel.service_names import action_prefix, package_of
 from cloudstead.kernel.shapes import Request, Response
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def operation(
         _declared[request] = Operation(
             service=service,
             name=name,
-            action=action or f"{service}:{name}",
+            action=action or f"{action_prefix(service)}:{name}",
             request=request,
             response=response,
             handler=function,
