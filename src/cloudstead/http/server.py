@@ -60,6 +60,16 @@ class Server:
         self._listeners.append(listener)
         return int(listener.sockets[0].getsockname()[1])
 
+    async def listen_on(self, listening: socket.socket) -> None:
+        """Listen on a socket that somebody else has made, in another network namespace for example. It is the server's from now on."""
+        try:
+            listening.setblocking(False)
+            listener = await self.loop.create_server(self._protocol, sock=listening, backlog=BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
+        self._listeners.append(listener)
+
     async def listen_unix(self, path: Path, *, mode: int = 0o600) -> None:
         """Listen on a unix socket. One that a dead process left behind is replaced.
 

@@ -72,6 +72,7 @@ async def ground(folder: Path) -> AsyncIterator[Ground]:
         finally:
             await one.sessions.stop()
             await server.stop(1.0)
+            await engine.pods.remove_pod("task", force=True)
 
 
 def test_a_shell_in_a_container(tmp_path: Path) -> None:

@@ -62,10 +62,14 @@ async def _sample(api: DockerApi, row: DockerContainer) -> Stats | None:
 
 
 def describe(row: DockerContainer, before: Stats | None, now: Stats | None) -> dict[str, Any]:
+    return described(row.id, f"/{row.name}", before, now)
+
+
+def described(id: str, name: str, before: Stats | None, now: Stats | None) -> dict[str, Any]:
     """As clients read it: they make percentages of `cpu_stats` and `precpu_stats` themselves."""
     described: dict[str, Any] = {
-        "name": f"/{row.name}",
-        "id": row.id,
+        "name": name,
+        "id": id,
         "read": date(now.read) if now else NEVER,
         "preread": date(before.read) if before else NEVER,
         "num_procs": 0,
