@@ -60,6 +60,11 @@ class DockerHost(Daemon):
     def popen(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["docker", *arguments], env=self.environment, **options)
 
+    def remove_containers(self) -> None:
+        """For the fixtures of modules whose tests share a host: nothing of one stays for the next."""
+        if containers := self.docker("ps", "-aq").split():
+            self.docker("rm", "-f", "-v", *containers)
+
     def make_busybox(self) -> None:
         self.docker("import", "--change", 'CMD ["sh"]', "--change", "ENV PATH=/bin:/usr/bin", "-", "busybox", stdin=busybox_tar())
 

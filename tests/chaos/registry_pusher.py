@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import http.client
 import json
 import random
@@ -11,35 +9,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+from registry_client import OCI_MANIFEST, Client, described, digest_of
+
 BROKEN = (OSError, http.client.HTTPException)  # what a client sees of a daemon that is killed
 
 Style = Literal["post", "put", "chunks", "stream", "mount"]
-
-
-class Registry:
-    """One connection, with the password of GetAuthorizationToken."""
-
-    def __init__(self, endpoint: str, token: str) -> None:
-        parts = urlsplit(endpoint)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=60)
-        self._headers = {"Authorization": f"Basic {token}"}
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._connection.request(method, path, body, self._headers | named, encode_chunked=body is not None and not isinstance(body, bytes))
-        answer = self._connection.getresponse()
-        data = answer.read()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-def digest_of(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 class Blob:
@@ -57,7 +32,7 @@ class Blob:
         self._kept = 0  # bytes that the registry has said it has
         self._completing = False
 
-    def carry_on(self, registry: Registry) -> None:
+    def carry_on(self, registry: Client) -> None:
         if self.done:
             status, _, _ = registry.ask("HEAD", f"/v2/{self.repository}/blobs/{self.digest}")
             assert status == 200, f"a blob that was acknowledged is lost: {status}"
@@ -79,7 +54,7 @@ class Blob:
         assert headers["docker-content-digest"] == self.digest
         self.done = True
 
-    def _begin(self, registry: Registry) -> bool:
+    def _begin(self, registry: Client) -> bool:
         """Whether that was all."""
         path = f"/v2/{self.repository}/blobs/uploads/"
         if self._style == "post":
@@ -93,16 +68,16 @@ class Blob:
             self._location = headers["location"]
         return status == 201
 
-    def _patch(self, registry: Registry, start: int, end: int) -> None:
+    def _patch(self, registry: Client, start: int, end: int) -> None:
         piece = self.data[start:end]
         body: Any = (piece[at : at + 9_000] for at in range(0, len(piece), 9_000)) if self._style == "stream" else piece
-        ranged = {} if self._style == "stream" else {"Content_Range": f"{start}-{end - 1}"}
-        status, headers, told = registry.ask("PATCH", self._location, body, **ranged)
+        ranged = {} if self._style == "stream" else {"Content-Range": f"{start}-{end - 1}"}
+        status, headers, told = registry.ask("PATCH", self._location, body, ranged)
         assert status == 202, (status, told)
         assert headers["range"] == f"0-{end - 1}"
         self._location, self._kept = headers["location"], end
 
-    def _resume(self, registry: Registry) -> int:
+    def _resume(self, registry: Client) -> int:
         """Where to go on."""
         status, headers, told = registry.ask("GET", self._location)
         if status == 404:
@@ -138,7 +113,7 @@ class Push:
         self.manifest = json.dumps(
             {
                 "schemaVersion": 2,
-                "mediaType": MANIFEST,
+                "mediaType": OCI_MANIFEST,
                 "config": self._describe(config, "config.v1+json"),
                 "layers": self._layers(base, *layers),
             }
@@ -146,22 +121,24 @@ class Push:
         self.digest = digest_of(self.manifest)
 
     def _describe(self, data: bytes, kind: str) -> dict[str, object]:
-        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": digest_of(data), "size": len(data)}
+        return described(data, f"application/vnd.oci.image.{kind}")
 
     def _layers(self, *layers: bytes) -> list[dict[str, object]]:
         return [self._describe(layer, "layer.v1.tar") for layer in layers]
 
-    def carry_on(self, registry: Registry, told: Callable[[], None] = lambda: None) -> None:
+    def carry_on(self, registry: Client, told: Callable[[], None] = lambda: None) -> None:
         for blob in self.blobs:
             blob.carry_on(registry)
         for tag in (self.tag, "latest"):
-            status, headers, text = registry.ask("PUT", f"/v2/{self.repository}/manifests/{tag}", self.manifest, Content_Type=MANIFEST)
+            status, headers, text = registry.ask(
+                "PUT", f"/v2/{self.repository}/manifests/{tag}", self.manifest, {"Content-Type": OCI_MANIFEST}
+            )
             assert status == 201, (status, text)
             assert headers["docker-content-digest"] == self.digest
             self.acknowledged = True
             told()
 
-    def delete(self, registry: Registry) -> None:
+    def delete(self, registry: Client) -> None:
         status, _, told = registry.ask("DELETE", f"/v2/{self.repository}/manifests/{self.digest}")
         assert status == 202, (status, told)
 
@@ -189,7 +166,7 @@ class Pusher(threading.Thread):
         super().__init__(daemon=True)
         self.promises = Promises()
         self.failure: BaseException | None = None
-        self._registry = Registry(endpoint, token)
+        self._registry = Client(endpoint.partition("://")[2], token)
         self._name = name
         self._repositories = repositories
         self._base = base
@@ -221,9 +198,3 @@ class Pusher(threading.Thread):
             promises.deleting = []
             promises.deleted.append(victim)
             self._told()
-
-
-def token_of(daemon: Any) -> str:
-    found: str = daemon.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
-    assert base64.b64decode(found).startswith(b"AWS:")
-    return found

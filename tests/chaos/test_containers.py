@@ -14,6 +14,7 @@ import pytest
 
 from cloudstead.engine.host.layout import Layout
 from docker_host import DockerHost, command, processes_of, why_no_docker
+from waiting import until
 
 pytestmark = pytest.mark.skipif(bool(why_no_docker()), reason=why_no_docker())
 
@@ -36,13 +37,6 @@ def in_parallel(work: object, things: object) -> list[str]:
 
 def state(host: DockerHost, name: str) -> str:
     return host.docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}", name)
-
-
-def until(reached: object, within: float = 30.0) -> None:
-    deadline = time.monotonic() + within
-    while not reached():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_containers_go_on_when_the_daemon_is_killed(host: DockerHost) -> None:

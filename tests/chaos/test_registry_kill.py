@@ -20,10 +20,11 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from registry_pusher import Push, Pusher, Registry, digest_of, token_of
+from registry_pusher import Push, Pusher
 
 from cloudstead.engine.registry.model import BLOBS, IMAGES, TAGS
 from cloudstead.kernel.store import Store
+from registry_client import Client, digest_of, token_of
 from support import Daemon
 
 SEED = int(os.environ.get("CLOUDSTEAD_SEED", "1"))
@@ -100,7 +101,7 @@ class Killer:
 
 @contextlib.contextmanager
 def connected(daemon: Daemon) -> Any:
-    registry = Registry(daemon.endpoint, token_of(daemon))
+    registry = Client(daemon.endpoint.partition("://")[2], token_of(daemon.client("ecr")))
     try:
         yield registry
     finally:
@@ -108,7 +109,7 @@ def connected(daemon: Daemon) -> Any:
 
 
 def round_(daemon: Daemon, history: History, number: int, chance: random.Random) -> None:
-    token = token_of(daemon)
+    token = token_of(daemon.client("ecr"))
     killer = Killer(daemon)
     pushers = [
         Pusher(daemon.endpoint, token, f"r{number}-{each}", REPOSITORIES, history.base, f"{SEED} {number} {each}", killer)
@@ -148,12 +149,12 @@ def round_(daemon: Daemon, history: History, number: int, chance: random.Random)
         push.blobs = []  # verified; many rounds would be much memory
 
 
-def at_once(daemon: Daemon, do: Callable[[Registry, Any], object], things: Iterable[Any]) -> None:
+def at_once(daemon: Daemon, do: Callable[[Client, Any], object], things: Iterable[Any]) -> None:
     """For each thing, by a few connections. A hundred thousand requests are to be sent."""
-    todo, failures, token = list(things), [], token_of(daemon)
+    todo, failures, token = list(things), [], token_of(daemon.client("ecr"))
 
     def work() -> None:
-        registry = Registry(daemon.endpoint, token)
+        registry = Client(daemon.endpoint.partition("://")[2], token)
         try:
             while todo and not failures:
                 do(registry, todo.pop())
@@ -173,7 +174,7 @@ def at_once(daemon: Daemon, do: Callable[[Registry, Any], object], things: Itera
         raise failures[0]
 
 
-def require_whole(registry: Registry, repository: str, reference: str, digest: str = "") -> None:
+def require_whole(registry: Client, repository: str, reference: str, digest: str = "") -> None:
     """The image is there, with every blob that it speaks of, and each is what its digest says."""
     status, headers, data = registry.ask("GET", f"/v2/{repository}/manifests/{reference}")
     assert status == 200, f"{repository}:{reference} is lost: {data!r}"
@@ -196,7 +197,7 @@ def verify_all(daemon: Daemon, history: History) -> None:
     at_once(daemon, lambda registry, place: require_whole(registry, *place), tags)
 
 
-def tags_of(registry: Registry, repository: str) -> list[str]:
+def tags_of(registry: Client, repository: str) -> list[str]:
     found: list[str] = []
     path = f"/v2/{repository}/tags/list?n=500"
     while path:

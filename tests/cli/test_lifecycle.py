@@ -13,8 +13,9 @@ import pytest
 
 from cloudstead import datadir, runfile
 from cloudstead.cli import logs as logs_command
+from waiting import until
 
-from .conftest import CommandLine, until
+from .conftest import CommandLine
 
 
 def test_up_in_the_background_returns_when_it_is_healthy_and_down_ends_it(cli: CommandLine) -> None:

@@ -16,6 +16,7 @@ from cloudstead.engine.errors import InvalidArgument, Unsupported
 from cloudstead.engine.pods import cgroup_stats, cgroups, limits
 from cloudstead.engine.pods.limits import Kernel, Write
 from cloudstead.engine.pods.specs import Resources, ThrottleDevice
+from waiting import until
 
 V1 = Kernel(version=1, controllers=frozenset(("cpu", "cpuset", "memory", "pids", "blkio", "freezer")), cpuset=frozenset((0, 1)))
 V2 = Kernel(version=2, cpuset=frozenset((0, 1)))
@@ -310,11 +311,3 @@ def test_what_the_kernel_refuses_says_so(group: tuple[cgroups.Tree, str]) -> Non
         pytest.skip("this hierarchy has no pids controller")
     with pytest.raises(InvalidArgument, match=r"does not take nonsense for pids\.max"):
         cgroups.write(tree, name, [Write("pids", "pids.max", "nonsense")])
-
-
-def until(reached: object, within: float = 5.0) -> None:
-    assert callable(reached)
-    deadline = time.monotonic() + within
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

@@ -30,8 +30,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHost]:
 @pytest.fixture(autouse=True)
 def nothing_stays(host: DockerHost) -> Iterator[None]:
     yield
-    if containers := host.docker("ps", "-aq").split():
-        host.docker("rm", "-f", "-v", *containers)
+    host.remove_containers()
 
 
 def inside(host: DockerHost, script: str, *options: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from docker_host import DockerHost, why_no_docker
+from waiting import until
 
 pytestmark = [pytest.mark.skipif(bool(why_no_docker()), reason=why_no_docker()), pytest.mark.xdist_group("docker-cli")]
 
@@ -32,19 +33,11 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHost]:
 @pytest.fixture(autouse=True)
 def nothing_stays(host: DockerHost) -> Iterator[None]:
     yield
-    if containers := host.docker("ps", "-aq").split():
-        host.docker("rm", "-f", "-v", *containers)
+    host.remove_containers()
 
 
 def inspect(host: DockerHost, name: str, template: str) -> str:
     return host.docker("inspect", "-f", template, name)
-
-
-def until(reached: object, within: float = 20.0) -> None:
-    deadline = time.monotonic() + within
-    while not reached():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def names_in(tar: io.BytesIO) -> list[str]:

@@ -11,7 +11,7 @@ import tarfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pytest
 from docker.utils.socket import frames_iter
 
 from docker_host import DockerHost, why_no_docker
+from waiting import until
 
 pytestmark = [pytest.mark.skipif(bool(why_no_docker()), reason=why_no_docker()), pytest.mark.xdist_group("docker-py")]
 
@@ -43,14 +44,6 @@ def nothing_stays(client: docker.DockerClient) -> Iterator[None]:
     for container in client.containers.list(all=True):
         container.remove(force=True, v=True)
     client.networks.prune()
-
-
-def until(reached: Callable[[], Any], within: float = 20.0) -> Any:
-    deadline = time.monotonic() + within
-    while not (found := reached()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def sleeping(client: docker.DockerClient, **options: Any) -> Any:

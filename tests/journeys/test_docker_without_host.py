@@ -7,15 +7,14 @@ import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from docker_host import DockerHost, why_no_docker
+from waiting import until
 
 pytestmark = [pytest.mark.skipif(bool(why_no_docker()), reason=why_no_docker()), pytest.mark.xdist_group("docker-cli")]
 
@@ -84,10 +83,3 @@ def test_a_host_that_comes_later_is_taken(tmp_path: Path) -> None:
             super(DockerHost, host).stop()
             engine_host.terminate()
             engine_host.wait(30)
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not reached():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

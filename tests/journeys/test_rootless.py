@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from cloudstead.engine.host.layout import Layout
 from rootless_host import RootlessHost, free_port, why_no_rootless
+from waiting import until
 
 pytestmark = pytest.mark.xdist_group("rootless")
 
@@ -53,18 +53,6 @@ def nothing_stays(host: RootlessHost) -> Iterator[None]:
 def fetch(port: int, address: str = "127.0.0.1") -> str:
     with urllib.request.urlopen(f"http://{address}:{port}/", timeout=10) as answer:
         return str(answer.read().decode())
-
-
-def eventually(what: object, within: float = 20.0) -> None:
-    deadline = time.monotonic() + within
-    while True:
-        try:
-            if what():  # type: ignore[operator]
-                return
-        except OSError:
-            pass
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def web(host: RootlessHost, name: str, text: str, *options: str) -> None:
@@ -149,7 +137,7 @@ def test_containers_find_each_other_by_name_and_not_across_networks(host: Rootle
 def test_ports_are_published_on_this_machine_and_taken_for_others(host: RootlessHost) -> None:
     port = free_port()
     web(host, "first", "one", "-p", f"{port}:80", "-p", "80")
-    eventually(lambda: fetch(port) == "one\n")
+    until(lambda: fetch(port) == "one\n", passing=OSError)
     other = next(
         int(line.rpartition(":")[2]) for line in host.docker("port", "first", "80/tcp").split("\n") if not line.endswith(f":{port}")
     )
@@ -253,15 +241,15 @@ def test_containers_outlive_the_daemon_and_its_host(host: RootlessHost) -> None:
     host.docker("run", "-d", "--name", "ending", "busybox", "sh", "-c", "echo begun; sleep 2; echo done; exit 5")
     keepers = host.processes("sleep infinity")
     host.kill()
-    eventually(lambda: not host.processes("engine.host"))
+    until(lambda: not host.processes("engine.host"))
     assert host.processes("httpd")
     assert host.processes("sleep infinity") == keepers
-    eventually(lambda: not host.processes("sleep 2"))
+    until(lambda: not host.processes("sleep 2"))
     host.up()
     assert host.docker("inspect", "-f", "{{.State.ExitCode}}", "ending") == "5"
     assert host.docker("logs", "ending") == "begun\ndone"
     assert host.docker("exec", "lasting", "cat", "/index.html") == "here"
-    eventually(lambda: fetch(port) == "here\n")
+    until(lambda: fetch(port) == "here\n", passing=OSError)
     assert host.processes("sleep infinity") == keepers
 
 
@@ -271,10 +259,10 @@ def test_the_namespaces_are_found_by_a_containers_monitor_when_their_keeper_was_
     host.run("down")
     for pid in host.processes("sleep infinity"):
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not host.processes("slirp4netns"))
+    until(lambda: not host.processes("slirp4netns"))
     host.up()
     assert host.docker("exec", "lasting", "cat", "/index.html") == "here"
-    eventually(lambda: fetch(port) == "here\n")
+    until(lambda: fetch(port) == "here\n", passing=OSError)
     assert len(host.processes("sleep infinity")) == 1
     assert len(host.processes("slirp4netns")) == (shutil.which("slirp4netns") is not None)
 
@@ -282,14 +270,14 @@ def test_the_namespaces_are_found_by_a_containers_monitor_when_their_keeper_was_
 def test_nothing_is_left_without_containers_and_after_a_reset(host: RootlessHost) -> None:
     """The last of this module."""
     host.run("down")
-    eventually(lambda: not host.processes())
+    until(lambda: not host.processes())
     host.up()
     web(host, "lasting", "here")
     host.docker("run", "--rm", "-v", "kept:/data", "busybox", "sh", "-c", "mkdir -p /data/a/b; chown -R 1000 /data; chmod 700 /data/a")
     host.run("down")
     assert host.processes("httpd")
     host.run("reset", "--yes")
-    eventually(lambda: not host.processes())
+    until(lambda: not host.processes())
     assert list(host.data.iterdir()) == []
     assert [path.name for path in (host.box / "run" / "cloudstead").iterdir()] == ["uplinks.lock"]
     host.up()

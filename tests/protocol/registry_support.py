@@ -1,20 +1,16 @@
-"""A registry to test: the handler behind a gate of our own, on a real port; a client that follows Locations; content to push."""
+"""A registry to test: the handler behind a gate of our own, on a real port; content to push."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import http.client
 import json
 import os
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from cloudstead.engine.registry.errors import Denied, NameUnknown, Unauthorized
 from cloudstead.engine.registry.gate import Doing, Rules
@@ -26,12 +22,11 @@ from cloudstead.http.messages import HttpRequest
 from cloudstead.http.server import Server, loop_factory
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.kernel.store import Store
+from registry_client import OCI_CONFIG, OCI_MANIFEST, Client, described, digest_of, header_of
 
 REGISTRY = "000000000000/us-east-1"
 PASSWORD = "secret"
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -49,7 +44,7 @@ class OpenGate:
         self.pulled_through: dict[str, Any] = {}
 
     async def admit(self, request: HttpRequest) -> str:
-        expected = "Basic " + base64.b64encode(f"AWS:{PASSWORD}".encode()).decode()
+        expected = f"Basic {header_of('AWS', PASSWORD)}"
         if request.headers.get("authorization") != expected:
             raise Unauthorized("Not Authorized", headers=(("WWW-Authenticate", 'Basic realm="http://test/",service="ecr.amazonaws.com"'),))
         return "AWS"
@@ -135,105 +130,10 @@ class RegistryThread:
         await store.close()
 
     def client(self) -> Client:
-        return Client("127.0.0.1", self.port)
+        return Client(f"127.0.0.1:{self.port}", header_of("AWS", PASSWORD))
 
     def do(self, function: Any, *arguments: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(function(*arguments), self.loop).result(30)
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def get(self, name: str) -> str | None:
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
-
-    def all(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key.lower() == name.lower()]
-
-    @property
-    def location(self) -> str:
-        found = self.get("Location")
-        assert found is not None, "no Location"
-        return found
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def code(self) -> str:
-        """Of the first error; the body must be what the specification says."""
-        errors = self.json()["errors"]
-        assert self.get("Content-Type") == "application/json"
-        assert errors
-        assert all(set(error) <= {"code", "message", "detail"} for error in errors)
-        return str(errors[0]["code"])
-
-
-class Client:
-    """One connection, opened again when the registry closes it."""
-
-    def __init__(self, host: str, port: int, *, password: str = PASSWORD, host_header: str = "") -> None:
-        self.address = (host, port)
-        self.authorization = "Basic " + base64.b64encode(f"AWS:{password}".encode()).decode()
-        self.host_header = host_header
-        self._connection = http.client.HTTPConnection(host, port, timeout=60)
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        body: bytes | Iterable[bytes] | None = None,
-        headers: dict[str, str] | None = None,
-        **query: str | list[str],
-    ) -> Answer:
-        """`path` may be a Location. Parameters whose names have a hyphen are given with an underscore."""
-        if query:
-            fields = urlencode({name.replace("_", "-"): value for name, value in query.items()}, doseq=True)
-            path += ("&" if "?" in path else "?") + fields
-        sent = {"Authorization": self.authorization, **(headers or {})}
-        if self.host_header:
-            sent["Host"] = self.host_header
-        if body is None and method in ("POST", "PUT", "PATCH"):
-            sent.setdefault("Content-Length", "0")
-        sent = {name: value for name, value in sent.items() if value}
-        chunked = body is not None and not isinstance(body, bytes)
-        self._connection.request(method, path, body=body, headers=sent, encode_chunked=chunked)
-        response = self._connection.getresponse()
-        return Answer(response.status, response.getheaders(), response.read())
-
-    # what a push is made of
-
-    def push_blob(self, repository: str, data: bytes, algorithm: str = "sha256") -> str:
-        digest = digest_of(data, algorithm)
-        begun = self.ask("POST", f"/v2/{repository}/blobs/uploads/")
-        assert begun.status == 202, begun
-        done = self.ask("PUT", begun.location, data, digest=digest)
-        assert done.status == 201, done
-        return digest
-
-    def push_manifest(self, repository: str, reference: str, data: bytes, media_type: str = "", **query: Any) -> Answer:
-        kind = media_type or json.loads(data).get("mediaType", OCI_MANIFEST)
-        return self.ask("PUT", f"/v2/{repository}/manifests/{reference}", data, {"Content-Type": kind}, **query)
-
-
-def digest_of(data: bytes, algorithm: str = "sha256") -> str:
-    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
-
-
-def descriptor(data: bytes, media_type: str, algorithm: str = "sha256", /, **more: Any) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": digest_of(data, algorithm), "size": len(data), **more}
 
 
 @dataclass
@@ -268,14 +168,14 @@ class Content:
         document = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
-            "config": descriptor(config, config_type, self.algorithm),
-            "layers": [descriptor(self.blob(), layer_type, self.algorithm) for _ in range(layers)],
+            "config": described(config, config_type, self.algorithm),
+            "layers": [described(self.blob(), layer_type, self.algorithm) for _ in range(layers)],
             **more,
         }
         return self.add(document, tag)
 
     def index(self, *children: bytes, tag: str = "", **more: Any) -> bytes:
-        listed = [descriptor(each, json.loads(each)["mediaType"], self.algorithm) for each in children]
+        listed = [described(each, json.loads(each)["mediaType"], self.algorithm) for each in children]
         return self.add({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed, **more}, tag)
 
     def add(self, document: dict[str, Any], tag: str = "") -> bytes:
@@ -284,7 +184,7 @@ class Content:
         if tag:
             self.tags[tag] = digest_of(data, self.algorithm)
         if subject := document.get("subject"):
-            told = descriptor(data, document["mediaType"], self.algorithm)
+            told = described(data, document["mediaType"], self.algorithm)
             kind = document.get("artifactType") or document.get("config", {}).get("mediaType")
             if kind:
                 told["artifactType"] = kind

@@ -11,21 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from registry_support import (
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    OCI_CONFIG,
-    OCI_EMPTY,
-    OCI_INDEX,
-    OCI_LAYER,
-    OCI_MANIFEST,
-    Answer,
-    Client,
-    Content,
-    RegistryThread,
-    descriptor,
-    digest_of,
-)
+from registry_support import DOCKER_LIST, DOCKER_MANIFEST, OCI_EMPTY, OCI_INDEX, OCI_LAYER, Content, RegistryThread
+
+from registry_client import OCI_CONFIG, OCI_MANIFEST, Answer, Client, described, digest_of, header_of
 
 UPLOADS = "/v2/app/blobs/uploads/"
 ARTIFACT = "application/vnd.example.config.v1"
@@ -294,14 +282,14 @@ def artifact_index(content: Content) -> None:
 
 
 def with_subject(content: Content) -> None:
-    subject = descriptor(content.image("subject"), OCI_MANIFEST, content.algorithm)
+    subject = described(content.image("subject"), OCI_MANIFEST, content.algorithm)
     content.image(subject=subject)
     for kind in (ARTIFACT, ARTIFACT + "+other"):
         content.image(kind[-5:], layers=1, config=b"{}", config_type=OCI_EMPTY, artifactType=kind, annotations=NOTES, subject=subject)
 
 
 def index_with_subject(content: Content) -> None:
-    subject = descriptor(content.index(content.image(), tag="subject"), OCI_INDEX, content.algorithm)
+    subject = described(content.index(content.image(), tag="subject"), OCI_INDEX, content.algorithm)
     content.index(content.image(), subject=subject, annotations=NOTES)
     content.index(content.image(), subject=subject, artifactType=ARTIFACT, tag="typed")
 
@@ -314,7 +302,7 @@ def missing_subject(content: Content) -> None:
 def data_field(content: Content) -> None:
     config = b'{"architecture":"amd64","os":"linux"}'
     content.blobs.append(config)
-    told = descriptor(config, OCI_CONFIG, content.algorithm, data="eyJhcmNoaXRlY3R1cmUiOiJhbWQ2NCIsIm9zIjoibGludXgifQ==")
+    told = described(config, OCI_CONFIG, content.algorithm, data="eyJhcmNoaXRlY3R1cmUiOiJhbWQ2NCIsIm9zIjoibGludXgifQ==")
     content.add({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": told, "layers": []}, "data")
 
 
@@ -324,11 +312,11 @@ def foreign_layers(content: Content) -> None:
     absent = os.urandom(8)
     kind = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
     layers = [
-        descriptor(absent, kind, content.algorithm, urls=["https://store.example.com/layer"]),
-        descriptor(content.blob(), OCI_LAYER, content.algorithm),
+        described(absent, kind, content.algorithm, urls=["https://store.example.com/layer"]),
+        described(content.blob(), OCI_LAYER, content.algorithm),
     ]
     content.add(
-        {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": descriptor(config, OCI_CONFIG, content.algorithm), "layers": layers},
+        {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described(config, OCI_CONFIG, content.algorithm), "layers": layers},
         "foreign",
     )
 
@@ -344,10 +332,10 @@ def no_layers(content: Content) -> None:
 def docker_image(content: Content) -> None:
     config = os.urandom(64)
     content.blobs.append(config)
-    layer = descriptor(content.blob(), "application/vnd.docker.image.rootfs.diff.tar.gzip", content.algorithm)
-    told = descriptor(config, "application/vnd.docker.container.image.v1+json", content.algorithm)
+    layer = described(content.blob(), "application/vnd.docker.image.rootfs.diff.tar.gzip", content.algorithm)
+    told = described(config, "application/vnd.docker.container.image.v1+json", content.algorithm)
     made = content.add({"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": told, "layers": [layer]})
-    child = descriptor(made, DOCKER_MANIFEST, content.algorithm, platform={"os": "linux", "architecture": "amd64"})
+    child = described(made, DOCKER_MANIFEST, content.algorithm, platform={"os": "linux", "architecture": "amd64"})
     content.add({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [child]}, "docker")
 
 
@@ -692,7 +680,7 @@ def test_a_push_may_make_its_repository(client: Client) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "OPTIONS"])
 def test_whoever_shows_no_password_is_challenged_on_every_path(registry: RegistryThread, path: str, method: str) -> None:
-    with Client("127.0.0.1", registry.port, password="wrong") as stranger:
+    with Client(f"127.0.0.1:{registry.port}", header_of("AWS", "wrong")) as stranger:
         refused = stranger.ask(method, path)
         assert (refused.status, refused.code) == (401, "UNAUTHORIZED")
         assert refused.get("WWW-Authenticate") == 'Basic realm="http://test/",service="ecr.amazonaws.com"'

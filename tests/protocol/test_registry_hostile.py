@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry_support import PASSWORD, REGISTRY, Client, Content, RegistryThread, digest_of, raw
+from registry_support import PASSWORD, REGISTRY, Content, RegistryThread, raw
 
 from cloudstead.engine.registry.http import paths
 from cloudstead.engine.registry.model import Repository
 from cloudstead.http.limits import Limits
+from registry_client import Client, digest_of
+from waiting import until
 
 CODES = {
     "BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID", "MANIFEST_UNKNOWN",
@@ -37,13 +38,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryThrea
 def client(registry: RegistryThread) -> Iterator[Client]:
     with registry.client() as opened:
         yield opened
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < until, "it never came to be"
-        time.sleep(0.01)
 
 
 def begun(client: Client) -> str:
@@ -181,7 +175,7 @@ def test_of_two_that_write_to_one_upload_at_once_one_is_told_to_wait(registry: R
         writer = threading.Thread(target=lambda: answers.append(first.ask("PATCH", location, slowly()).status))
         writer.start()
         assert sent.wait(SECONDS)
-        eventually(lambda: client.ask("PATCH", location, b"c").status == 409)
+        until(lambda: client.ask("PATCH", location, b"c").status == 409)
         for method in ("PATCH", "PUT", "DELETE"):
             refused = client.ask(method, location, b"c", digest=digest_of(b"c"))
             assert (refused.status, refused.code) == (409, "BLOB_UPLOAD_INVALID")
@@ -202,7 +196,7 @@ def patching(location: str, length: int, *more: str) -> bytes:
 def test_an_upload_whose_client_vanishes_can_be_gone_on_with(registry: RegistryThread, client: Client, size: int, shut: bool) -> None:
     location, data = begun(client), os.urandom(size + 5000)
     raw(registry.port, patching(location, len(data)), data[:size], shut=shut, read=shut)
-    eventually(lambda: size_of(client, location) == f"0-{size - 1}" and client.ask("PATCH", location, b"").status == 202)
+    until(lambda: size_of(client, location) == f"0-{size - 1}" and client.ask("PATCH", location, b"").status == 202)
     done = client.ask("PUT", location, data[size:], {"Content-Range": f"{size}-{len(data) - 1}"}, digest=digest_of(data))
     assert done.status == 201
     assert client.ask("GET", done.location).body == data
@@ -213,7 +207,7 @@ def test_a_client_that_vanishes_in_the_middle_of_a_chunk_leaves_what_came(regist
     head = f"PATCH {location} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n".encode() + AUTHORIZATION + b"\r\n"
     answer = raw(registry.port, head, b"5\r\nhello\r\n", b"zz\r\n")
     assert b"400 Bad Request" in answer
-    eventually(lambda: size_of(client, location) == "0-4")
+    until(lambda: size_of(client, location) == "0-4")
 
 
 def test_a_put_that_breaks_off_makes_no_blob(registry: RegistryThread, client: Client) -> None:
@@ -226,7 +220,7 @@ def test_a_put_that_breaks_off_makes_no_blob(registry: RegistryThread, client: C
     )
     raw(registry.port, head, data[:50_000], shut=True)
     assert client.ask("HEAD", f"/v2/app/blobs/{digest_of(data)}").status == 404
-    eventually(lambda: size_of(client, location) == "0-49999")
+    until(lambda: size_of(client, location) == "0-49999")
     assert client.ask("PUT", location, data[50_000:], digest=digest_of(data)).status == 201
 
 
@@ -240,7 +234,7 @@ def test_a_push_in_one_go_that_breaks_off_leaves_nothing(registry: RegistryThrea
         + b"\r\n"
     )
     raw(registry.port, head, data[: 1 << 19], shut=True)
-    eventually(lambda: set(uploads.iterdir()) <= before)
+    until(lambda: set(uploads.iterdir()) <= before)
 
 
 def test_descriptors_are_given_back(registry: RegistryThread, client: Client) -> None:
@@ -251,7 +245,7 @@ def test_descriptors_are_given_back(registry: RegistryThread, client: Client) ->
     for _ in range(30):
         raw(registry.port, get, read=False)
         raw(registry.port, patching(begun(client), 100), b"x", read=False)
-    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before + 2)
+    until(lambda: len(os.listdir("/proc/self/fd")) <= before + 2)
 
 
 def test_an_upload_goes_on_after_a_restart(tmp_path: Path) -> None:
@@ -317,7 +311,7 @@ def test_who_deletes_what_somebody_else_is_reading_does_not_cut_them_off(registr
     data = os.urandom(4 << 20)
     digest = client.push_blob("app", data)
     with registry.client() as reader:
-        reader._connection.request("GET", f"/v2/app/blobs/{digest}", headers={"Authorization": reader.authorization})
+        reader._connection.request("GET", f"/v2/app/blobs/{digest}", headers={"Authorization": reader.headers["Authorization"]})
         response = reader._connection.getresponse()
         assert client.ask("DELETE", f"/v2/app/blobs/{digest}").status == 202
         assert response.read() == data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from registry_support import Client, Content, digest_of
+from registry_support import Content
 
 from cloudstead.edge import dispatch
 from cloudstead.edge.registry_requests import is_for_registry
@@ -21,6 +20,7 @@ from cloudstead.engine.registry.http.answers import refusal
 from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.errors import AccessDenied, ServiceError, Throttled
 from cloudstead.kernel.store import WriteFailed
+from registry_client import Client, digest_of, header_of, token_of
 from support import CloudThread, Daemon, client_of
 
 ECR_HOST = "000000000000.dkr.ecr.us-east-1"
@@ -36,8 +36,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudThread]:
 
 def connect(cloud: Any, host: str = "", **options: Any) -> Client:
     ecr = client_of(cloud.endpoint, "ecr", **options)
-    token = base64.b64decode(ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]).decode()
-    return Client("127.0.0.1", int(cloud.endpoint.rpartition(":")[2]), password=token.partition(":")[2], host_header=host)
+    return Client(f"127.0.0.1:{cloud.endpoint.rpartition(':')[2]}", token_of(ecr), host=host)
 
 
 def push(client: Client, repository: str, tag: str) -> bytes:
@@ -61,7 +60,7 @@ def test_an_image_is_pushed_and_pulled_by_every_name_of_the_registry(cloud: Clou
 
 
 def test_whoever_has_no_password_is_challenged(cloud: CloudThread) -> None:
-    with Client("127.0.0.1", int(cloud.endpoint.rpartition(":")[2]), password="wrong") as stranger:
+    with Client(f"127.0.0.1:{cloud.endpoint.rpartition(':')[2]}", header_of("AWS", "wrong")) as stranger:
         for path in ("/v2/", "/v2/app/manifests/x", "/v2/nowhere/tags/list", "/v2/_catalog", "/v2/anything"):
             refused = stranger.ask("GET", path)
             assert (refused.status, refused.code) == (401, "UNAUTHORIZED")

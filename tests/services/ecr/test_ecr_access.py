@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from registry_wire import Wire, digest, header_of, image, password_of, token_of, wire_of
 
 from cloudstead import datadir
 from cloudstead.kernel.clock import SystemClock
 from cloudstead.kernel.sessions import Sessions
 from cloudstead.services.iam.credentials import new_key
 from cloudstead.services.iam.model import ACCESS_KEYS
+from registry_client import Wire, digest_of, header_of, image, password_of, token_of, wire_of
 from support import CloudThread
 
 OWNER, GUEST = "220000000001", "220000000002"
@@ -140,7 +140,7 @@ def test_a_token_of_another_account_sees_nothing(cloud: CloudThread) -> None:
         f"User: arn:aws:iam::{GUEST}:root is not authorized to perform: ecr:BatchGetImage on resource: {arn} "
         "because no resource-based policy allows the ecr:BatchGetImage action",
     )
-    layer = digest(b"layer 1")
+    layer = digest_of(b"layer 1")
     for method, path in [
         ("HEAD", "private/manifests/1"),
         ("GET", f"private/blobs/{layer}"),
@@ -169,7 +169,7 @@ def test_a_repository_policy_lets_another_account_pull(cloud: CloudThread) -> No
     assert ecr.get_repository_policy(repositoryName="shared")["policyText"] == text
     guest = wire_of(cloud, GUEST, registry=OWNER)
     assert guest.ask("GET", "shared/manifests/1").status == 200
-    assert guest.ask("GET", f"shared/blobs/{digest(b'layer 1')}").body == b"layer 1"
+    assert guest.ask("GET", f"shared/blobs/{digest_of(b'layer 1')}").body == b"layer 1"
     assert guest.ask("POST", "shared/blobs/uploads/").error[0] == "DENIED"
     assert guest.ask("GET", "shared/tags/list").status == 403
     third = wire_of(cloud, "220000000003", registry=OWNER)
@@ -267,7 +267,7 @@ def test_blobs_are_mounted_within_a_registry(cloud: CloudThread) -> None:
     ecr, wire = repository(cloud, "source", owner), wire_of(cloud, owner)
     ecr.create_repository(repositoryName="target")
     wire.push("source", "1")
-    layer = digest(b"layer 1")
+    layer = digest_of(b"layer 1")
     other = wire_of(cloud, GUEST)
     repository(cloud, "target", GUEST)
     assert other.ask("POST", f"target/blobs/uploads/?mount={layer}&from=source").status == 202
@@ -332,8 +332,8 @@ def test_what_a_user_may_by_the_api_he_may_by_the_protocol(strict: Strict) -> No
     reading = {"Effect": "Allow", "Action": PULL, "Resource": "arn:aws:ecr:us-east-1:*:repository/judged"}
     reader = strict.wire(strict.user("reader", TOKEN, reading))
     assert reader.ask("GET", "judged/manifests/1").status == 200
-    assert reader.ask("GET", f"judged/blobs/{digest(b'layer 1')}").status == 200
-    assert reader.ask("HEAD", f"judged/blobs/{digest(b'layer 1')}").status == 200
+    assert reader.ask("GET", f"judged/blobs/{digest_of(b'layer 1')}").status == 200
+    assert reader.ask("HEAD", f"judged/blobs/{digest_of(b'layer 1')}").status == 200
     for method, path, action in [
         ("GET", "judged/tags/list", "ecr:ListImages"),
         ("POST", "judged/blobs/uploads/", "ecr:InitiateLayerUpload"),

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from image_calls import have, manifest_of, push, put
-from registry_wire import wire_of
 
 from cloudstead.engine.images.media_types import OCI_CONFIG, OCI_MANIFEST
 from cloudstead.services.ecr import events
 from cloudstead.services.ecr.model import RepositoryRow
 from cloudstead.services.ecr.restoring import RESTORE_SECONDS
+from registry_client import wire_of
 from support import REGION, CloudThread
 
 ACCOUNT = "220000000005"

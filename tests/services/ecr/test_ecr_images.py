@@ -20,10 +20,10 @@ from image_calls import (
     refused,
     upload,
 )
-from registry_wire import wire_of
 from upstream_registry import UpstreamRegistry
 
 from cloudstead.engine.images.media_types import DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from registry_client import wire_of
 from support import CloudThread
 
 ACCOUNT = "220000000001"

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from image_calls import digest_of, have, manifest_of, push, put, refused, upload
-from registry_wire import wire_of
 
 from cloudstead.engine.images.media_types import LAYER_GZIP, OCI_CONFIG
 from cloudstead.kernel import quotas
+from registry_client import wire_of
 from support import CloudThread, Daemon
 
 ACCOUNT = "220000000003"

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, WaiterError
-from registry_wire import digest, image, wire_of
 from scan_support import ALPINE, BOOKWORM, DAY, debian, layer, stanza, write_data
 
 from cloudstead.engine.registry.model import Repository
@@ -22,6 +21,7 @@ from cloudstead.kernel.events import Event
 from cloudstead.services.ecr import api, pushes
 from cloudstead.services.ecr.model import SCANS
 from cloudstead.services.ecr.scanning import examining
+from registry_client import digest_of, image, wire_of
 from support import ACCOUNT, REGION, CloudThread, context_in, local_cloud
 
 OPENSSL = {"openssl": [("CVE-2023-1", "3.0.11", "high", "A flaw."), ("CVE-2023-2", "3.0.12", "low", "Another.")]}
@@ -382,7 +382,7 @@ def push(cloud: CloudThread, name: str, tag: str, *layers: bytes) -> str:
         assert wire.push_blob(name, blob).status == 201
     manifest = image(b"{}", *layers)
     assert wire.push_manifest(name, tag, manifest).status == 201
-    return digest(manifest)
+    return digest_of(manifest)
 
 
 def test_boto3_waits_for_a_scan_with_the_shipped_data(cloud: CloudThread) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from image_calls import digest_of, push, push_index, put, refused
-from registry_wire import wire_of
 
 from cloudstead.services.ecr.restoring import RESTORE_SECONDS
+from registry_client import wire_of
 from support import CloudThread, Daemon
 
 ACCOUNT = "220000000004"

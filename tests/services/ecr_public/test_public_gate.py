@@ -12,7 +12,7 @@ import pytest
 
 from cloudstead.services.ecr_public.model import REGISTRIES
 from cloudstead.services.ecr_public.registries import free_alias
-from services.ecr.registry_wire import Wire, digest, header_of
+from registry_client import Wire, digest_of, header_of
 from support import ACCOUNT, CloudThread
 
 HOST = "public.ecr.localhost"
@@ -61,7 +61,7 @@ def test_everybody_pulls_what_its_owner_has_pushed(cloud: CloudThread, public: A
         assert found.status == 200
         assert found.headers["Docker-Content-Digest"] == made
         layer = json.loads(found.body)["layers"][0]["digest"]
-        assert digest(wire.ask("GET", f"{alias}/app/blobs/{layer}").body) == layer
+        assert digest_of(wire.ask("GET", f"{alias}/app/blobs/{layer}").body) == layer
         assert wire.ask("HEAD", f"{alias}/app/blobs/{layer}").status == 200
         assert json.loads(wire.ask("GET", f"{alias}/app/tags/list").body)["tags"] == ["latest"]
     assert public.describe_images(repositoryName="app")["imageDetails"][0]["imageDigest"] == made
@@ -138,12 +138,12 @@ def test_blobs_are_mounted_from_any_public_repository(cloud: CloudThread, public
     layer = b"to be mounted"
     assert wire.push_blob(f"{alias}/app", layer).status == 201
     public.create_repository(repositoryName="mounting")
-    where = f"{alias}/mounting/blobs/uploads/?mount={digest(layer)}"
+    where = f"{alias}/mounting/blobs/uploads/?mount={digest_of(layer)}"
     assert wire.ask("POST", f"{where}&from={alias}/nothing").status == 202
     assert wire.ask("POST", f"{where}&from={alias}/app").status == 201
-    assert wire.ask("HEAD", f"{alias}/mounting/blobs/{digest(layer)}").status == 200
+    assert wire.ask("HEAD", f"{alias}/mounting/blobs/{digest_of(layer)}").status == 200
     public.create_repository(repositoryName="mounting-too")
-    assert wire.ask("POST", f"{alias}/mounting-too/blobs/uploads/?mount={digest(layer)}").status == 201
+    assert wire.ask("POST", f"{alias}/mounting-too/blobs/uploads/?mount={digest_of(layer)}").status == 201
 
 
 def test_the_catalog_has_the_callers_own_repositories(cloud: CloudThread, alias: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from services.ecr.registry_wire import digest, image
+from registry_client import digest_of, image
 from support import ACCOUNT, CloudThread
 
 MIB = 1 << 20
@@ -51,7 +51,7 @@ def upload(public: Any, name: str, *parts: bytes) -> str:
         )
         at += len(part)
         assert told["lastByteReceived"] == at - 1
-    whole = digest(b"".join(parts))
+    whole = digest_of(b"".join(parts))
     assert public.complete_layer_upload(repositoryName=name, uploadId=started, layerDigests=[whole])["layerDigest"] == whole
     return whole
 
@@ -64,37 +64,37 @@ def push(public: Any, name: str, *tags: str, layer: bytes | None = None) -> tupl
     manifest = image(config, layer)
     for tag in tags or (None,):
         put = public.put_image(repositoryName=name, imageManifest=manifest.decode(), **({} if tag is None else {"imageTag": tag}))["image"]
-        assert put["imageId"] == {"imageDigest": digest(manifest)} | ({} if tag is None else {"imageTag": tag})
+        assert put["imageId"] == {"imageDigest": digest_of(manifest)} | ({} if tag is None else {"imageTag": tag})
         assert put["imageManifest"] == manifest.decode()
         assert put["registryId"] == ACCOUNT
-    return digest(manifest), manifest
+    return digest_of(manifest), manifest
 
 
 def test_an_image_goes_in_by_parts_and_is_described(public: Any, name: str) -> None:
     layer = os.urandom(5 * MIB) + os.urandom(10)
-    absent = public.batch_check_layer_availability(repositoryName=name, layerDigests=[digest(layer), "nonsense"])
-    assert absent["layers"] == [{"layerDigest": digest(layer), "layerAvailability": "UNAVAILABLE"}]
+    absent = public.batch_check_layer_availability(repositoryName=name, layerDigests=[digest_of(layer), "nonsense"])
+    assert absent["layers"] == [{"layerDigest": digest_of(layer), "layerAvailability": "UNAVAILABLE"}]
     assert [failure["failureCode"] for failure in absent["failures"]] == ["InvalidLayerDigest"]
     upload(public, name, layer[: 5 * MIB], layer[5 * MIB :])
-    present = public.batch_check_layer_availability(repositoryName=name, layerDigests=[digest(layer)])["layers"]
-    assert present == [{"layerDigest": digest(layer), "layerAvailability": "AVAILABLE", "layerSize": len(layer)}]
+    present = public.batch_check_layer_availability(repositoryName=name, layerDigests=[digest_of(layer)])["layers"]
+    assert present == [{"layerDigest": digest_of(layer), "layerAvailability": "AVAILABLE", "layerSize": len(layer)}]
     upload(public, name, b"{}")
     manifest = image(b"{}", layer)
     public.put_image(repositoryName=name, imageManifest=manifest.decode(), imageTag="one")
     [described] = public.describe_images(repositoryName=name)["imageDetails"]
-    assert described["imageDigest"] == digest(manifest)
+    assert described["imageDigest"] == digest_of(manifest)
     assert described["imageTags"] == ["one"]
     assert described["imageManifestMediaType"] == "application/vnd.oci.image.manifest.v1+json"
     assert described["artifactMediaType"] == "application/vnd.oci.image.config.v1+json"
     assert described["imageSizeInBytes"] == len(layer)
-    present = public.batch_check_layer_availability(repositoryName=name, layerDigests=[digest(layer)])["layers"]
+    present = public.batch_check_layer_availability(repositoryName=name, layerDigests=[digest_of(layer)])["layers"]
     assert present[0]["mediaType"] == "application/vnd.oci.image.layer.v1.tar"
 
 
 def test_a_part_must_go_on_where_the_upload_stands(public: Any, name: str) -> None:
     started = public.initiate_layer_upload(repositoryName=name)["uploadId"]
     about = {"repositoryName": name, "uploadId": started}
-    assert refused(public.complete_layer_upload, **about, layerDigests=[digest(b"")])["Code"] == "EmptyUploadException"
+    assert refused(public.complete_layer_upload, **about, layerDigests=[digest_of(b"")])["Code"] == "EmptyUploadException"
     public.upload_layer_part(**about, partFirstByte=0, partLastByte=2, layerPartBlob=b"abc")
     for first, last in ((0, 2), (4, 6), (3, 9)):
         answer = refused(public.upload_layer_part, **about, partFirstByte=first, partLastByte=last, layerPartBlob=b"abc")
@@ -102,7 +102,7 @@ def test_a_part_must_go_on_where_the_upload_stands(public: Any, name: str) -> No
         assert answer["lastValidByteReceived"] == 2
         assert answer["uploadId"] == started
     public.upload_layer_part(**about, partFirstByte=3, partLastByte=3, layerPartBlob=b"d")
-    assert refused(public.complete_layer_upload, **about, layerDigests=[digest(b"abcd")])["Code"] == "LayerPartTooSmallException"
+    assert refused(public.complete_layer_upload, **about, layerDigests=[digest_of(b"abcd")])["Code"] == "LayerPartTooSmallException"
 
 
 def test_a_layer_must_be_what_its_digest_says_and_new(public: Any, name: str) -> None:
@@ -112,8 +112,8 @@ def test_a_layer_must_be_what_its_digest_says_and_new(public: Any, name: str) ->
         about = {"repositoryName": name, "uploadId": started}
         public.upload_layer_part(**about, partFirstByte=0, partLastByte=len(content) - 1, layerPartBlob=content)
         assert refused(public.complete_layer_upload, **about, layerDigests=["md5:abcd"])["Code"] == "InvalidParameterException"
-        assert refused(public.complete_layer_upload, **about, layerDigests=[digest(said)])["Code"] == code
-        assert refused(public.complete_layer_upload, **about, layerDigests=[digest(said)])["Code"] == "UploadNotFoundException"
+        assert refused(public.complete_layer_upload, **about, layerDigests=[digest_of(said)])["Code"] == code
+        assert refused(public.complete_layer_upload, **about, layerDigests=[digest_of(said)])["Code"] == "UploadNotFoundException"
 
 
 def test_an_upload_belongs_to_its_repository(public: Any, name: str) -> None:
@@ -127,10 +127,10 @@ def test_what_a_manifest_speaks_of_must_be_there(public: Any, name: str) -> None
     answer = refused(public.put_image, repositoryName=name, imageManifest=image(b"{1}", b"nowhere").decode())
     assert answer["Code"] == "LayersNotFoundException"
     assert answer["Error"]["Message"] == (
-        f"Layers with digests '[{digest(b'{1}')}, {digest(b'nowhere')}]' required for pushing image into repository with name '{name}' "
+        f"Layers with digests '[{digest_of(b'{1}')}, {digest_of(b'nowhere')}]' required for pushing image into repository with name '{name}' "
         f"in the registry with id '{ACCOUNT}' do not exist"
     )
-    child = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest(b"x"), "size": 1}
+    child = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest_of(b"x"), "size": 1}
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [child]}
     assert refused(public.put_image, repositoryName=name, imageManifest=json.dumps(index))["Code"] == "ReferencedImagesNotFoundException"
 
@@ -142,7 +142,7 @@ def test_what_a_manifest_speaks_of_must_be_there(public: Any, name: str) -> None
         ({"imageTag": "no tag"}, "InvalidParameterException"),
         ({"imageDigest": "md5:abcd"}, "InvalidParameterException"),
         ({"imageDigest": "nonsense"}, "InvalidParameterException"),
-        ({"imageDigest": digest(b"another")}, "ImageDigestDoesNotMatchException"),
+        ({"imageDigest": digest_of(b"another")}, "ImageDigestDoesNotMatchException"),
         ({"imageManifestMediaType": "text/plain"}, "InvalidParameterException"),
     ],
 )
