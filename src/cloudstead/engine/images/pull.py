@@ -31,7 +31,10 @@ async def pull(room: Room, text: str, platform: Platform | None, credentials: Cr
     tell(Progress(f"Pulling from {reference.path}", reference.target))
     with room.content.lease() as lease:
         found = await resolve(room, client, reference, platform)
-        row = await _pull_manifest(room, client, reference, found, lease, tell)
+        try:
+            row = await _pull_manifest(room, client, reference, found, lease, tell)
+        except Unauthorized as error:  # who may read manifests may still not have layers
+            raise _no_access(reference, error) from error
         await room.content.settle()
         names = [(reference, found.target)]
         if not reference.digest:
