@@ -63,6 +63,20 @@ def form(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def ec2_form(value: Any, shape: dict[str, Any], shapes: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The same in the form of EC2: names as the model has them for the wire, lists without `member`. What the model has no name for stays as it is."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            member = shape.get("members", {}).get(key, {})
+            name = member.get("queryName") or member.get("locationName", key)
+            yield from ec2_form(one, shapes.get(member.get("shape"), {}), shapes, f"{prefix}.{name[:1].upper()}{name[1:]}".lstrip("."))
+    elif isinstance(value, list):
+        for number, one in enumerate(value, 1):
+            yield from ec2_form(one, shapes.get(shape.get("member", {}).get("shape"), {}), shapes, f"{prefix}.{number}")
+    else:
+        yield prefix, value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 class Caller:
     """One connection, opened anew when the server closes it, as it may after bad framing."""
 
@@ -109,8 +123,11 @@ def requests(service: str, seed: int) -> Iterator[tuple[str, dict[str, str], byt
             "Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host;x-amz-date, Signature={'0' * 64}",
             "X-Amz-Date": "20260101T000000Z",
         }
-        if metadata["protocol"] == "query":
-            pairs = [("Action", name), ("Version", metadata["apiVersion"]), *form(parameters)]
+        if metadata["protocol"] in ("query", "ec2"):
+            described = form(parameters)
+            if metadata["protocol"] == "ec2":
+                described = ec2_form(parameters, wire["shapes"].get((shape or {}).get("shape"), {}), wire["shapes"])
+            pairs = [("Action", name), ("Version", metadata["apiVersion"]), *described]
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             body = "&".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in pairs).encode()
         else:

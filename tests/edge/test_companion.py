@@ -278,10 +278,6 @@ def test_cloudformation_makes_what_the_companion_holds(edge: Edge) -> None:
     assert edge.client("sqs").get_queue_url(QueueName="from-stack")
 
 
-def test_ec2_speaks_too(edge: Edge) -> None:
-    assert edge.client("ec2").describe_vpcs()["Vpcs"][0]["IsDefault"]
-
-
 def test_accounts_and_regions_are_apart(edge: Edge) -> None:
     edge.client("ssm", "111111111111").put_parameter(Name="x", Value="one", Type="String")
     edge.client("ssm", "222222222222").put_parameter(Name="x", Value="two", Type="String")

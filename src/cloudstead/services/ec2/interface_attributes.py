@@ -111,7 +111,7 @@ async def assign_private_ip_addresses(ctx: Context, request: api.AssignPrivateIp
     begin(ctx, request, "network_interface_id", "private_ip_addresses", "secondary_private_ip_address_count", "allow_reassignment")
     row = yours(ctx, request.network_interface_id)
     named, count = request.private_ip_addresses or [], request.secondary_private_ip_address_count or 0
-    if bool(named) == bool(count):
+    if bool(named) == bool(count) or count < 0:
         raise combination("Exactly one of privateIpAddresses and secondaryPrivateIpAddressCount must be specified.")
     subnet: Subnet = kinds.SUBNET.require(ctx, row.subnet)
     new = [ip for ip in dict.fromkeys(named) if ip not in row.ips]

@@ -186,7 +186,7 @@ def _check_number(number: int) -> None:
 def _asked(request: Entered) -> AclEntry:
     _check_number(request.rule_number)
     protocol = _NUMBERS.get(request.protocol.lower(), request.protocol)
-    if protocol != "-1" and not (protocol.isascii() and protocol.isdecimal() and int(protocol) <= 255):
+    if protocol != "-1" and not (len(protocol) <= 3 and protocol.isascii() and protocol.isdecimal() and int(protocol) <= 255):
         raise invalid(f"Invalid value '{request.protocol}' for IP protocol. Unknown protocol.")
     if bool(request.cidr_block) == bool(request.ipv6_cidr_block):
         raise missing("cidrBlock")

@@ -129,6 +129,8 @@ def _addresses(ctx: Context, subnet: Subnet, request: api.CreateNetworkInterface
     others = [addressing.this_address(ctx, subnet, ip) for ip in dict.fromkeys(rest)]
     first = first or list(addressing.next_addresses(ctx, subnet, 1, but=others))
     count = request.secondary_private_ip_address_count or 0
+    if count < 0:
+        raise invalid(f"Value ({count}) for parameter secondaryPrivateIpAddressCount is invalid. Must be positive.")
     drawn = addressing.next_addresses(ctx, subnet, count, but=[*first, *others]) if count > 0 else ()
     return (*first, *others, *drawn)
 

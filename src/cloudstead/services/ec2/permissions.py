@@ -106,7 +106,7 @@ def protocol_of(text: str | None) -> str:
     if text is None:
         raise missing("ipProtocol")
     name = _NAMES.get(text.lower(), text.lower())
-    if name in (*_WITH_PORTS, *_ICMP, ALL) or (name.isascii() and name.isdecimal() and int(name) <= 255):
+    if name in (*_WITH_PORTS, *_ICMP, ALL) or (len(name) <= 3 and name.isascii() and name.isdecimal() and int(name) <= 255):
         return name
     raise invalid(f"Invalid value '{text}' for IP protocol. Unknown protocol.")
 
@@ -133,6 +133,8 @@ def ports_of(protocol: str, low: int | None, high: int | None) -> tuple[int, int
 
 def cidr4(text: str | None) -> str:
     try:
+        if "/" not in (text or ""):
+            raise ValueError
         return str(IPv4Network(text or "", strict=False))
     except ValueError:
         raise invalid(f"CIDR block {text} is malformed") from None
@@ -140,6 +142,8 @@ def cidr4(text: str | None) -> str:
 
 def cidr6(text: str | None) -> str:
     try:
+        if "/" not in (text or ""):
+            raise ValueError
         return str(IPv6Network(text or "", strict=False))
     except ValueError:
         raise invalid(f"CIDR block {text} is malformed") from None
