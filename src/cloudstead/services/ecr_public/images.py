@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudstead.engine.errors import InvalidArgument
+from cloudstead.engine.errors import Failed, InvalidArgument, NoSpace
 from cloudstead.engine.registry import deletion, selection
 from cloudstead.engine.registry.catalog import Catalog
 from cloudstead.engine.registry.errors import DigestInvalid, ManifestBlobUnknown, ManifestInvalid, NameUnknown, TooManyRequests
@@ -65,6 +65,8 @@ async def _put(ctx: Context, row: PublicRepository, request: api.PutImageRequest
             f"The image with digest '{request.image_digest}' in repository '{row.name}' and registry ID '{row.account}' "
             f"does not match the image digest that Amazon ECR has calculated."
         ) from None
+    except (NoSpace, Failed) as error:
+        raise api.ServerException(error.message) from None
     except TooManyRequests as error:
         raise api.LimitExceededException(error.message) from None
     except ManifestInvalid as error:
