@@ -44,6 +44,7 @@ from cloudstead.kernel.store import Damaged, Store, StoreError
 from cloudstead.services import SERVICES
 from cloudstead.services.ecr import downloads
 from cloudstead.services.ecr.model import REPOSITORIES
+from cloudstead.services.ecs.sessions import mounting as sessions
 from cloudstead.services.iam.credentials import IamCredentials, register_root_key
 from cloudstead.services.registries import Registries
 from cloudstead.settings import Settings, endpoint_of
@@ -103,6 +104,7 @@ class Cloudstead:
         self.calls.page("/_cloudstead/health", self._health)
         self.calls.page("/_cloudstead/status", self._status)
         self.calls.page(downloads.PATH, partial(downloads.answer, cloud))
+        self.calls.page(sessions.PATH, partial(sessions.answer, cloud))
         self.calls.registries = Registries(cloud)
         server = Server(self.calls, limits=Limits(connections=connections_at_once()))
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
@@ -112,6 +114,7 @@ class Cloudstead:
             if service.eager:
                 await cloud.ready(service.name)
         self.calls.load_balancers = cloud.parts["elbv2"].at_the_edge
+        stack.push_async_callback(sessions.stop, cloud)
         stack.callback(setattr, cloud, "stopping", True)
         self.port = await server.listen_tcp(settings.host, settings.port, tls=tls_context(settings) if settings.tls else None)
         self.own.port = self.port

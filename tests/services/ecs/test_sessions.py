@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -18,12 +23,14 @@ from cloudstead.engine.pods.api import Execution
 from cloudstead.http.limits import Limits as HttpLimits
 from cloudstead.http.server import Server
 from cloudstead.kernel.clock import SystemClock, VirtualClock
+from cloudstead.kernel.context import Cloud
 from cloudstead.services.ecs.sessions import messages
 from cloudstead.services.ecs.sessions.channel import PRESUMED_AFTER, WINDOW, Channel
 from cloudstead.services.ecs.sessions.limits import Limits
 from cloudstead.services.ecs.sessions.messages import Acknowledge, BadMessage, Message
 from cloudstead.services.ecs.sessions.page import Opened, Sessions, stream_url
 from cloudstead.services.ecs.sessions.session import Session
+from support import CloudThread
 
 MIB = 1 << 20
 
@@ -655,3 +662,43 @@ def test_the_round_trip_sets_when_a_message_is_repeated() -> None:
 
 def _ack(number: int) -> Acknowledge:
     return Acknowledge(acknowledged_message_type="", acknowledged_message_id="", acknowledged_message_sequence_number=number)
+
+
+# ------------------------------------------------------------------------------------------------------------ the daemon
+
+
+def test_a_daemon_serves_sessions_and_ends_them_when_it_stops(tmp_path: Path) -> None:
+    execution: list[FakeExecution] = []
+
+    async def start() -> Execution:
+        execution.append(FakeExecution())
+        return execution[-1]  # type: ignore[return-value]
+
+    async def open_one(cloud: Cloud) -> Opened:
+        return Sessions.of(cloud).open_session(start, command="sh")
+
+    async def talk(opened: Opened, stop: threading.Event) -> SessionClient:
+        async with SessionClient(opened) as client:
+            await client.complete.wait()
+            await client.until(lambda: execution)
+            await client.type(b"hello")
+            await client.until(lambda: execution[0].streams.input == b"hello")
+            stop.set()
+            await client.over.wait()
+        return client
+
+    with ThreadPoolExecutor(1) as clients:
+        typed = threading.Event()
+        with CloudThread(tmp_path) as thread:
+            for path in ("", "x", "x/y"):
+                with pytest.raises(urllib.error.HTTPError, match="404"):
+                    urllib.request.urlopen(f"{thread.endpoint}/_cloudstead/session/{path}")
+            opened = thread.do(open_one, thread.running.cloud)
+            assert opened.stream_url.startswith(thread.endpoint.replace("http", "ws") + "/_cloudstead/session/ecs-execute-command-")
+            with pytest.raises(urllib.error.HTTPError, match="426"):
+                urllib.request.urlopen(opened.stream_url.replace("ws", "http", 1))
+            client = clients.submit(asyncio.run, talk(opened, typed))
+            assert typed.wait(20)
+            thread.do(open_one, thread.running.cloud)  # to which nobody comes
+        assert client.result(20).closed["Output"] == "Cloudstead is stopping."
+    assert execution[0].signals == ["SIGHUP"]

@@ -24,14 +24,15 @@ from cloudstead.engine.pods.specs import ExecSpec
 from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.http.websocket import WebSocket, accept
 from cloudstead.kernel.clock import Clock
+from cloudstead.kernel.context import Cloud
 from cloudstead.services.ecs.sessions import messages
 from cloudstead.services.ecs.sessions.limits import Limits
 from cloudstead.services.ecs.sessions.messages import BadMessage, OpenDataChannel
+from cloudstead.services.ecs.sessions.mounting import PART, PATH, not_found
 from cloudstead.services.ecs.sessions.session import Session, Start
 
 log = logging.getLogger(__name__)
 
-PATH: Final = "/_cloudstead/session/"
 LARGEST: Final = 128 << 10  # bytes of a message; the plugin's are little over a kilobyte
 ENVIRONMENT: Final = ("TERM=xterm-256color",)  # as the agent sets it
 
@@ -56,6 +57,15 @@ class _Kept:
 
 class Sessions:
     """Those that are open."""
+
+    @classmethod
+    def of(cls, cloud: Cloud) -> Sessions:
+        """Those of this cloud; the daemon mounts them and ends them when it stops."""
+        sessions = cloud.parts.get(PART)
+        if sessions is None:
+            sessions = cloud.parts[PART] = cls(cloud.clock, lambda: cloud.endpoint)
+        assert isinstance(sessions, Sessions)
+        return sessions
 
     def __init__(self, clock: Clock, endpoint: Callable[[], str], *, limits: Limits = Limits()) -> None:  # noqa: B008
         """
@@ -131,7 +141,7 @@ class Sessions:
         """A request below PATH."""
         kept = self._kept.get(request.path.removeprefix(PATH))
         if kept is None or kept.session.done:
-            return HttpResponse(404, [("Content-Type", "text/plain; charset=utf-8")], b"There is no such session.\n")
+            return not_found()
         return accept(request, partial(self._admit, kept), largest=LARGEST)
 
     async def _admit(self, kept: _Kept, websocket: WebSocket) -> None:
