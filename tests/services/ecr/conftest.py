@@ -1,19 +1,16 @@
-"""Tests of this folder may be coroutines: each runs in an event loop of its own."""
+"""A repository of each test's own. Modules that use it say with `ecr` whose it is."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-LONGEST = 60.0  # seconds
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), LONGEST))
-    return True
+@pytest.fixture
+def repository(ecr: Any, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = request.node.name.replace("test_", "").split("[")[0].lower()
+    ecr.create_repository(repositoryName=name)
+    yield name
+    ecr.delete_repository(repositoryName=name, force=True)

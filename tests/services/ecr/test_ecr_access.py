@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from image_calls import refused
 
 from cloudstead import datadir
 from cloudstead.kernel.clock import SystemClock
@@ -34,14 +34,6 @@ class Shifted(SystemClock):
 def policy(action: Any, principal: Any, effect: str = "Allow", **more: Any) -> str:
     statement = {"Sid": "one", "Effect": effect, "Principal": principal, "Action": action, **more}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, indent=2)
-
-
-def refused(call: Any, code: str, **parameters: Any) -> str:
-    with pytest.raises(ClientError) as refusal:
-        call(**parameters)
-    error = refusal.value.response["Error"]
-    assert error["Code"] == code, error
-    return str(error["Message"])
 
 
 def repository(cloud: CloudThread, name: str, account: str = OWNER) -> Any:

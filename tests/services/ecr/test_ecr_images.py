@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -32,14 +31,6 @@ ACCOUNT = "220000000001"
 @pytest.fixture(scope="module")
 def ecr(cloud: CloudThread) -> Any:
     return cloud.client("ecr", key=ACCOUNT)
-
-
-@pytest.fixture
-def repository(ecr: Any, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = request.node.name.replace("test_", "").split("[")[0].lower()
-    ecr.create_repository(repositoryName=name)
-    yield name
-    ecr.delete_repository(repositoryName=name, force=True)
 
 
 def ids(*tags: str) -> list[dict[str, str]]:

@@ -6,7 +6,6 @@ import os
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ SMALLEST = 5 << 20
 @pytest.fixture(scope="module")
 def ecr(cloud: CloudThread) -> Any:
     return cloud.client("ecr", key=ACCOUNT)
-
-
-@pytest.fixture
-def repository(ecr: Any, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = request.node.name.replace("test_", "").split("[")[0].lower()
-    ecr.create_repository(repositoryName=name)
-    yield name
-    ecr.delete_repository(repositoryName=name, force=True)
 
 
 def begin(ecr: Any, repository: str) -> str:

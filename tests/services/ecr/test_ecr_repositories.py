@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from image_calls import refused
 
 from cloudstead.engine.registry.errors import NameUnknown
 from cloudstead.kernel import quotas
@@ -23,14 +23,6 @@ ACCOUNT = "210000000001"
 @pytest.fixture(scope="module")
 def ecr(cloud: CloudThread) -> Any:
     return cloud.client("ecr", key=ACCOUNT)
-
-
-def refused(call: Any, code: str, **parameters: Any) -> str:
-    with pytest.raises(ClientError) as refusal:
-        call(**parameters)
-    error = refusal.value.response["Error"]
-    assert error["Code"] == code, error
-    return str(error["Message"])
 
 
 def test_a_repository_is_what_it_was_asked_to_be(cloud: CloudThread, ecr: Any) -> None:

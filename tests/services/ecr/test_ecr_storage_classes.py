@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ ACCOUNT = "220000000004"
 @pytest.fixture(scope="module")
 def ecr(cloud: CloudThread) -> Any:
     return cloud.client("ecr", key=ACCOUNT)
-
-
-@pytest.fixture
-def repository(ecr: Any, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = request.node.name.replace("test_", "").lower()
-    ecr.create_repository(repositoryName=name)
-    yield name
-    ecr.delete_repository(repositoryName=name, force=True)
 
 
 def change(ecr: Any, repository: str, tag: str, target: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,6 @@ from support import ACCOUNT, CloudThread
 
 HOST = "public.ecr.localhost"
 OTHER = "111111111111"
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudThread]:
-    with CloudThread(tmp_path_factory.mktemp("data")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def public(cloud: CloudThread) -> Any:
-    return cloud.client("ecr-public")
 
 
 @pytest.fixture(scope="module")

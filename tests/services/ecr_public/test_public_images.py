@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from registry_client import digest_of, image
-from support import ACCOUNT, CloudThread
+from support import ACCOUNT
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudThread]:
-    with CloudThread(tmp_path_factory.mktemp("data")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def public(cloud: CloudThread) -> Any:
-    return cloud.client("ecr-public")
 
 
 @pytest.fixture

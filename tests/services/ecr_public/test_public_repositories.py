@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,6 @@ POLICY = json.dumps(
         ],
     }
 )
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudThread]:
-    with CloudThread(tmp_path_factory.mktemp("data")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def public(cloud: CloudThread) -> Any:
-    return cloud.client("ecr-public")
 
 
 def refused(call: Any, **parameters: Any) -> tuple[str, str]:
