@@ -13,11 +13,11 @@ from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.http.server import Server
 from cloudstead.kernel.clock import NEW_YEAR_2026, Clock, SystemClock, VirtualClock
 from cloudstead.kernel.errors import ServiceError
+from cloudstead.kernel.role_credentials import RoleCredentials
 from cloudstead.kernel.sessions import Sessions
 from cloudstead.services.ec2.imds import tokens, tree
 from cloudstead.services.ec2.imds.endpoint import InstanceEndpoint
 from cloudstead.services.ec2.imds.model import Asker, Instance, Interface, MetadataOptions, Profile
-from cloudstead.services.role_credentials import RoleCredentials
 
 MAC = "0e:49:61:0f:c3:11"
 INSTANCE = Instance(

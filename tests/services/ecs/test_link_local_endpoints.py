@@ -15,13 +15,13 @@ from cloudstead.engine.network.api import Attachment, NetworkSpec, PodNetwork, S
 from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, PodSpec
 from cloudstead.http.server import Server
 from cloudstead.kernel.clock import SystemClock
+from cloudstead.kernel.role_credentials import RoleCredentials
 from cloudstead.kernel.sessions import Sessions
 from cloudstead.services.ec2.imds.endpoint import InstanceEndpoint
 from cloudstead.services.ec2.imds.model import Asker, Instance
 from cloudstead.services.ecs.metadata.endpoint import TaskEndpoint
 from cloudstead.services.ecs.metadata.model import ContainerMetadata, Interface, TaskMetadata
 from cloudstead.services.ecs.metadata.stats import Sampler
-from cloudstead.services.role_credentials import RoleCredentials
 from engine_support import busybox_layers, container_id, running_engine, why_no_engine
 
 pytestmark = pytest.mark.skipif(bool(why_no_engine()), reason=why_no_engine() or "containers run")

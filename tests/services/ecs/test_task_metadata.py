@@ -18,6 +18,7 @@ from cloudstead.http.messages import HttpRequest
 from cloudstead.http.server import Server
 from cloudstead.kernel.clock import NEW_YEAR_2026, SystemClock, VirtualClock
 from cloudstead.kernel.errors import ServiceError
+from cloudstead.kernel.role_credentials import RoleCredentials, RoleLender
 from cloudstead.kernel.sessions import Sessions
 from cloudstead.services.ecs.metadata import documents
 from cloudstead.services.ecs.metadata.endpoint import TaskEndpoint
@@ -25,7 +26,6 @@ from cloudstead.services.ecs.metadata.model import ContainerMetadata, Health, In
 from cloudstead.services.ecs.metadata.stats import Sampler
 from cloudstead.services.iam import api as iam
 from cloudstead.services.iam.credentials import IamCredentials
-from cloudstead.services.role_credentials import RoleCredentials, RoleLender
 from support import ACCOUNT, REGION, context_in, local_cloud
 
 ARN = f"arn:aws:ecs:{REGION}:{ACCOUNT}"

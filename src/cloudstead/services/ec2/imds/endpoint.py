@@ -14,10 +14,10 @@ from typing import Final
 from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.errors import ServiceError
+from cloudstead.kernel.role_credentials import RoleCredentials
 from cloudstead.kernel.sessions import Sessions
 from cloudstead.services.ec2.imds import tokens, tree
 from cloudstead.services.ec2.imds.model import Asker, Instance
-from cloudstead.services.role_credentials import RoleCredentials
 
 log = logging.getLogger(__name__)
 

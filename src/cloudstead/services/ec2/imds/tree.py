@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from cloudstead.kernel.role_credentials import RoleCredentials
 from cloudstead.services.ec2.imds.model import Instance, Interface, Profile
-from cloudstead.services.role_credentials import RoleCredentials
 
 VERSIONS: Final = (
     "1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01", "2009-04-04", "2011-01-01",

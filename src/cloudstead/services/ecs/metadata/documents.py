@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from cloudstead.kernel.role_credentials import RoleCredentials
 from cloudstead.services.ecs.metadata.model import ContainerMetadata, Health, Interface, TaskMetadata
-from cloudstead.services.role_credentials import RoleCredentials
 
 LEAST_CPU = 2  # units: fewer are taken for so many
 

@@ -19,9 +19,9 @@ import msgspec
 from cloudstead.http.messages import HttpRequest, HttpResponse
 from cloudstead.kernel.clock import Clock
 from cloudstead.kernel.errors import ServiceError
+from cloudstead.kernel.role_credentials import RoleCredentials
 from cloudstead.services.ecs.metadata import documents
 from cloudstead.services.ecs.metadata.model import ContainerMetadata, TaskMetadata
-from cloudstead.services.role_credentials import RoleCredentials
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,12 @@ over; clients fetch anew when some minutes are left.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from cloudstead.kernel import identity as identities
 from cloudstead.kernel.context import Cloud
-from cloudstead.services.sts import api as sts_api
 
 MOST: Final = 10_000  # that are remembered; they can be made again at any time
 
@@ -48,9 +47,8 @@ class RoleLender:
         if lent is not None and now < (lent.updated + lent.expiration) / 2:
             return lent
         ctx = self._cloud.context(identity=identities.service(self._principal, account), account=account, region=region)
-        answer: sts_api.AssumeRoleResponse = await ctx.call(sts_api.AssumeRoleRequest(role_arn=role_arn, role_session_name=session_name))
-        made = answer.credentials
-        assert made is not None
+        ask: Any = self._cloud.registry.services["sts"].attribute("api:AssumeRoleRequest")  # by name: the kernel imports no service
+        made = (await ctx.call(ask(role_arn=role_arn, role_session_name=session_name))).credentials
         lent = RoleCredentials(
             role_arn=role_arn,
             access_key_id=made.access_key_id,
