@@ -250,7 +250,9 @@ class RegistryClient:
         checked = not self._transport.is_insecure(self._host)
         chosen = [CHOSEN_BY_OTHERS] if split_url(url, checked)[0] != self._origin else []
         try:
-            response = await self._transport.send(method, url, [AGENT, ("Accept", "application/json"), *chosen, *headers], body, checked=checked)
+            response = await self._transport.send(
+                method, url, [AGENT, ("Accept", "application/json"), *chosen, *headers], body, checked=checked
+            )
         except NotSent as error:
             raise Unavailable(str(error)) from error
         return response.status, await self._transport.read(response, TOKEN_LIMIT)
