@@ -5,25 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from registrations import AWSLOGS, FARGATE, ROLE, request
 
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.services.ecs import api, reading, validation
 from cloudstead.services.ecs.validation import graph, sizes
 
-FARGATE = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
 HEALTH = {"command": ["CMD-SHELL", "true"]}
-ROLE = "arn:aws:iam::000000000000:role/execution"
-AWSLOGS = {"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-region": "r", "awslogs-stream-prefix": "p"}}
 FIRELENS = {"name": "router", "image": "i", "essential": False, "firelensConfiguration": {"type": "fluentbit"}}
-
-
-def request(**members: Any) -> api.RegisterTaskDefinitionRequest:
-    import msgspec
-
-    members.setdefault("family", "web")
-    members.setdefault("containerDefinitions", [{}])
-    members["containerDefinitions"] = [{"name": "app", "image": "nginx", "memory": 64} | each for each in members["containerDefinitions"]]
-    return msgspec.convert(members, api.RegisterTaskDefinitionRequest)
 
 
 def said(**members: Any) -> str:
