@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections import OrderedDict
 from typing import Final
 
 import msgspec
 
+from cloudstead.engine.registry.errors import Unauthorized
+from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.identity import Identity
 from cloudstead.kernel.sessions import Sessions
@@ -21,6 +24,7 @@ LIFETIME: Final = 12 * 3600.0
 USER: Final = "AWS"
 _REMEMBERED: Final = 4096  # headers that were verified
 _LONGEST_HEADER: Final = 16 << 10
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+", re.ASCII)
 
 
 class Pass(msgspec.Struct, frozen=True, array_like=True):
@@ -83,3 +87,13 @@ def basic(header: str) -> tuple[str, str] | None:
     except (binascii.Error, ValueError):
         return None
     return (user, password) if separator else None
+
+
+def challenge(request: HttpRequest, message: str, *, service: str, host: str) -> Unauthorized:
+    """The refusal that tells a client how to show a password.
+
+    Args:
+        host: what stands in the realm when the request's own Host is none.
+    """
+    realm = f"{'https' if request.secure else 'http'}://{request.host if _HOST.fullmatch(request.host) else host}/"
+    return Unauthorized(message, headers=(("WWW-Authenticate", f'Basic realm="{realm}",service="{service}"'),))

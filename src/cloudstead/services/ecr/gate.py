@@ -24,7 +24,7 @@ from cloudstead.engine.registry.errors import (
 )
 from cloudstead.engine.registry.gate import Doing, Rules
 from cloudstead.engine.registry.model import BLOBS, ImageRow
-from cloudstead.engine.registry.passwords import Pass
+from cloudstead.engine.registry.passwords import Pass, challenge
 from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import AccessDenied, ServiceError
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from cloudstead.engine.registry.catalog import Catalog
 
 _MOST_SOURCES: Final = 100  # repositories that are asked when a blob is to be mounted from anywhere
-_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+", re.ASCII)
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*", re.ASCII)
 _IMAGE: Final = [api.ImageIdentifier()]
 _DIGEST: Final = "sha256:"
@@ -129,9 +128,7 @@ class EcrGate:
         return Caller(self._cloud, request, granted)
 
     def _unauthorized(self, request: HttpRequest, message: str) -> Unauthorized:
-        host = request.host if _HOST.fullmatch(request.host) else self._cloud.endpoint.partition("://")[2]
-        realm = f"{'https' if request.secure else 'http'}://{host}/"
-        return Unauthorized(message, headers=(("WWW-Authenticate", f'Basic realm="{realm}",service="ecr.amazonaws.com"'),))
+        return challenge(request, message, service="ecr.amazonaws.com", host=self._cloud.endpoint.partition("://")[2])
 
     # what they may
 

@@ -12,14 +12,13 @@ What needs a password is judged as the operation of the API that it stands for.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from typing import Final
 
 from cloudstead.engine.registry.errors import Denied, NameUnknown, Unauthorized
 from cloudstead.engine.registry.gate import Doing, Rules
 from cloudstead.engine.registry.model import BLOBS, ImageRow
-from cloudstead.engine.registry.passwords import Pass, Passwords
+from cloudstead.engine.registry.passwords import Pass, Passwords, challenge
 from cloudstead.http.messages import HttpRequest
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.errors import AccessDenied
@@ -31,7 +30,6 @@ from cloudstead.services.ecr_public.regions import REGION
 
 _ANONYMOUS: Final = frozenset(("manifest-get", "blob-get", "blob-head", "tags"))
 _NOBODY: Final = f"Basic {base64.b64encode(b':').decode()}"  # what some clients show when they have no password
-_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+", re.ASCII)
 _IMAGE: Final = [api.ImageIdentifier()]
 
 # What each act is by the API. The requests are only judged, by account and name; they are not carried out.
@@ -85,9 +83,7 @@ class PublicGate:
         return Caller(request, granted)
 
     def _unauthorized(self, request: HttpRequest, message: str) -> Unauthorized:
-        host = request.host if _HOST.fullmatch(request.host) else registries.registry_host(self._cloud)
-        realm = f"{'https' if request.secure else 'http'}://{host}/"
-        return Unauthorized(message, headers=(("WWW-Authenticate", f'Basic realm="{realm}",service="ecr-public.amazonaws.com"'),))
+        return challenge(request, message, service="ecr-public.amazonaws.com", host=registries.registry_host(self._cloud))
 
     # what they may
 
