@@ -104,7 +104,7 @@ class Health:
         found = self._checked(key)
         if found is None or found[0].registered != row.registered:
             return 0.0
-        return self._learnt(key, outcome, found[1].check)
+        return self.learn(key, outcome, found[1].check)
 
     def _checked(self, key: Key) -> tuple[Target, TargetGroup] | None:
         """A target with its group, if it is to be checked."""
@@ -114,7 +114,8 @@ class Health:
             return None
         return row, group
 
-    def _learnt(self, key: Key, outcome: Verdict, check: HealthCheck) -> float:
+    def learn(self, key: Key, outcome: Verdict, check: HealthCheck) -> float:
+        """The outcome of a check; returns the seconds until the next."""
         before = self._known.get(key) or Progress()
         progress = after(before, outcome, check, self._clock.time())
         self._known[key] = progress

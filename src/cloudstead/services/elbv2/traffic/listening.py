@@ -140,7 +140,8 @@ class Listening:
     def _limits(self, spec: Wanted) -> Limits:
         plan = self._plans.find(spec.listener)
         idle = plan.idle if plan is not None else 60.0
-        return Limits(idle_timeout=idle, body_timeout=max(idle, 60.0), write_timeout=max(idle, 60.0))
+        # A client that closes its side has gone, as far as anybody can tell: its request ends at the target soon, too.
+        return Limits(idle_timeout=idle, body_timeout=max(idle, 60.0), write_timeout=max(idle, 60.0), half_closed_timeout=1.0)
 
     def _refresh(self, spec: Wanted) -> None:
         opened = self._open[spec.place][1]
