@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import random
 import threading
 import urllib.error
@@ -599,6 +600,16 @@ def test_a_message_survives_the_wire_in_the_layout_of_the_plugin() -> None:
     ours = plugin.pack("input_stream_data", b"\xff", payload_type=3, sequence=2, id=message.id)
     read = messages.decode(ours)
     assert (read.type, read.payload, read.payload_type, read.sequence, read.id) == (messages.INPUT, b"\xff", 3, 2, message.id)
+
+
+def test_a_message_of_the_client_on_npm_is_understood() -> None:
+    """ssm-session 1.0.6, whose types stand behind zeros, and whose digests are half of one in hexadecimal."""
+    data = bytes.fromhex(
+        "00000074" + b"input_stream_data".rjust(32, b"\0").hex() + "00000001000001a208cec0850000000000000001" + "00" * 8
+        + "acf4cd63cbae73fa52a4daad434d48e3" + hashlib.sha256(b"x").hexdigest()[:32].encode().hex() + "0000000100000001" + "78"
+    )  # fmt: skip
+    message = messages.decode(data)
+    assert (message.type, message.sequence, message.payload_type, message.payload) == (messages.INPUT, 1, 1, b"x")
 
 
 def test_what_is_no_message_is_refused() -> None:

@@ -3,7 +3,7 @@
 A client's first frame is text: JSON with the token (`OpenDataChannel`). All others are binary, one message each, numbers big-endian:
 
     bytes   0   header length, 116
-            4   message type, 32 bytes of text padded with spaces
+            4   message type, 32 bytes of text padded with spaces (by some clients with zeros, before it)
            36   schema version, 1
            40   created, milliseconds since the epoch
            48   sequence number
@@ -109,10 +109,10 @@ def decode(data: bytes) -> Message:
     payload = data[HEADER.size :]
     if length != HEADER_LENGTH or size != len(payload):
         raise BadMessage("the lengths do not agree")
-    if payload and hashlib.sha256(payload).digest() != digest:
+    if payload and not _is_of(digest, payload):
         raise BadMessage("the payload is not the one of its digest")
     return Message(
-        type=kind.rstrip(b" \0").decode("latin-1"),
+        type=kind.strip(b" \0").decode("latin-1"),
         payload=payload,
         payload_type=payload_type,
         sequence=sequence,
@@ -120,6 +120,12 @@ def decode(data: bytes) -> Message:
         id=uuid.UUID(bytes=number[8:] + number[:8]),
         created=created,
     )
+
+
+def _is_of(digest: bytes, payload: bytes) -> bool:
+    """AWS takes the first half of the digest in hexadecimal, too, which is what the ssm-session of npm sends."""
+    made = hashlib.sha256(payload)
+    return digest == made.digest() or digest == made.hexdigest()[:32].encode()
 
 
 # ------------------------------------------------------------------------------------------------------------- JSON inside
