@@ -17,7 +17,7 @@ from cloudstead.kernel.clock import VirtualClock
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.kernel.events import Event
 from cloudstead.services.ecr import api, pushes
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.lifecycle import running
 from cloudstead.services.ecr.lifecycle.running import Lifecycle
 from cloudstead.services.ecr.model import PREVIEWS, REPOSITORIES, Preview

@@ -26,7 +26,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.events import Event
 from cloudstead.services.ecr import api, pulling_through, upstreams
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import REPOSITORIES
 from support import ACCOUNT, REGION, CloudThread, context_in, local_cloud
 

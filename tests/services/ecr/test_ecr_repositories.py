@@ -12,7 +12,7 @@ from image_calls import refused
 from cloudstead.engine.registry.errors import NameUnknown
 from cloudstead.kernel import quotas
 from cloudstead.services.ecr import addresses, api, pushes, repositories
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import PREVIEWS, SCANS, Preview, Scan
 from registry_client import Wire, token_of, wire_of
 from support import CloudThread, context_in, local_cloud

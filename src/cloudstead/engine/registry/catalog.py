@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from cloudstead.engine.images import digests
 from cloudstead.engine.images.images import LocalImages
 from cloudstead.engine.registry import manifests
+from cloudstead.engine.registry.claims import Claims
 from cloudstead.engine.registry.errors import (
     MOST_NAMED,
     BlobUnknown,
@@ -42,7 +43,6 @@ UNREFERENCED_SECONDS = 3600.0  # how long a blob that no image of its repository
 RECENT_BYTES = 16 << 20  # of manifests that are kept in memory
 RECENT_LARGEST = 256 << 10  # of one of them
 LONG = 64 << 10  # bytes of a manifest from which on a thread understands it
-CLAIMS_KEPT = 64  # of one blob: of as many pushes at once
 
 
 class Catalog:
@@ -53,7 +53,7 @@ class Catalog:
         self.clock = clock
         self.images = images
         self.content = images.content
-        self._claims: dict[tuple[str, str, str], list[float]] = {}  # blob rows that somebody was told of, and when: once for each push
+        self._claims = Claims(clock, UNREFERENCED_SECONDS)
         self._recent = Recent(RECENT_BYTES, RECENT_LARGEST)
         store.attach(TABLES)
         images.add_holder(self.holds)
@@ -110,20 +110,7 @@ class Catalog:
 
     def claim(self, row: BlobRow) -> None:
         """Somebody is told that it is here, and may refer to it next."""
-        self._tell(row.registry, row.repository, row.digest)
-
-    def _tell(self, *key: str) -> None:
-        registry, repository, digest = key
-        told = self._claims.setdefault((registry, repository, digest), [])
-        told.append(self.clock.monotonic())
-        del told[:-CLAIMS_KEPT]
-
-    def _referred(self, image: ImageRow) -> None:
-        """An image has come that speaks of these blobs: as many claims as there may be of the push that brought it are met."""
-        for blob in image.blobs:
-            told = self._claims.get((image.registry, image.repository, blob.digest))
-            if told:
-                told.pop(0)
+        self._claims.tell(row.registry, row.repository, row.digest)
 
     def count(self, place: Repository) -> int:
         return self.store.table(IMAGES).count(place)
@@ -154,7 +141,7 @@ class Catalog:
         now = self.clock.time()
         with self.store.transaction() as tx:
             for digest, size in blobs:
-                self._tell(*place, digest)
+                self._claims.tell(*place, digest)
                 if self.blob(place, digest) is None:
                     tx.insert(BLOBS, BlobRow(registry=place.registry, repository=place.name, digest=digest, size=size, since=now))
 
@@ -189,7 +176,7 @@ class Catalog:
                     self._write(tx, put)
                     if rules.also is not None:
                         rules.also(tx, put)
-            self._referred(put.image)
+            self._claims.met(put.image)
         return put
 
     async def put_tagged(self, rules: Rules, data: bytes, media_type: str, *, digest: str = "", tags: Sequence[str] = ()) -> ImageRow:
@@ -307,7 +294,7 @@ class Catalog:
         key = (row.registry, row.repository, row.digest)
         with self.store.transaction() as tx:
             tx.delete(BLOBS, key)
-        self._claims.pop(key, None)
+        self._claims.drop(key)
         return await self._release([row.digest])
 
     async def delete_repository(self, place: Repository, rules: Rules) -> int:
@@ -340,21 +327,16 @@ class Catalog:
     def _may_go(self, place: Repository, digest: str) -> bool:
         """Nothing here speaks of the blob, and nobody was told of it lately."""
         row = self.blob(place, digest)
-        return row is not None and self._unreferenced(row) and not self._fresh(row)
+        return row is not None and self._unreferenced(row) and not self._claims.holds(row)
 
     def _unreferenced(self, row: BlobRow) -> bool:
         return self.store.table(IMAGES).find("by_blob", (row.registry, row.repository, row.digest)) is None
-
-    def _fresh(self, row: BlobRow) -> bool:
-        told = self._claims.get((row.registry, row.repository, row.digest))
-        return bool(told and self.clock.monotonic() - told[-1] < UNREFERENCED_SECONDS)
 
     # keeping order
 
     async def sweep(self) -> list[str]:
         """Blobs that were uploaded and that no image came to speak of are let go; the content store collects them then."""
-        since = self.clock.monotonic() - UNREFERENCED_SECONDS
-        self._claims = {place: told for place, told in self._claims.items() if told and told[-1] > since}
+        self._claims.sweep()
         gone: list[BlobRow] = []
         after: tuple[str, str, str] | None = None
         while some := self.store.table(BLOBS).scan(after=after, limit=AT_ONCE):
@@ -366,7 +348,7 @@ class Catalog:
     async def _sweep(self, rows: list[BlobRow]) -> list[BlobRow]:
         now = self.clock.time()
         old = [row for row in rows if now - row.since > UNREFERENCED_SECONDS]
-        gone = [row for row in old if self._unreferenced(row) and not self._fresh(row)]
+        gone = [row for row in old if self._unreferenced(row) and not self._claims.holds(row)]
         if gone:
             with self.store.transaction() as tx:
                 for row in gone:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.services.ecr.backfilling import Backfilling
+from cloudstead.services.ecr.catalogs import catalog_of
 from cloudstead.services.ecr.fetches import Fetches
 from cloudstead.services.ecr.lifecycle.running import Lifecycle
 from cloudstead.services.ecr.replicating import Replication
@@ -46,9 +47,7 @@ class Ecr:
 
     @property
     def catalog(self) -> Catalog:
-        """The content of all registries. Opened with the first that is asked for."""
-        found: Catalog = self.cloud.parts["engine"].registries()
-        return found
+        return catalog_of(self.cloud)
 
     def start(self) -> None:
         for each in self._running:
@@ -68,7 +67,3 @@ async def start(cloud: Cloud) -> Ecr:
 def part(ctx: Context) -> Ecr:
     found: Ecr = ctx.cloud.parts["ecr"]
     return found
-
-
-def catalog(ctx: Context) -> Catalog:
-    return part(ctx).catalog

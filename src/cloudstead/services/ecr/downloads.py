@@ -15,7 +15,7 @@ from cloudstead.engine.registry.model import BlobRow, Repository
 from cloudstead.http.messages import FileRegion, HttpRequest, HttpResponse
 from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.sessions import Sessions
-from cloudstead.services.ecr.controller import Ecr
+from cloudstead.services.ecr.catalogs import catalog_of
 
 PATH = "/_cloudstead/ecr/layer"
 SECONDS = 3600.0
@@ -43,8 +43,8 @@ async def answer(cloud: Cloud, request: HttpRequest) -> HttpResponse:
     grant = _opened(cloud, request.query)
     if grant is None or grant.expires <= cloud.clock.time():
         return HttpResponse(403, [_PLAIN], b"This URL is not valid (any longer).\n")
-    part: Ecr = cloud.parts["ecr"]
-    blob = part.catalog.blob(Repository(grant.registry, grant.repository), grant.digest)
+    catalog = catalog_of(cloud)
+    blob = catalog.blob(Repository(grant.registry, grant.repository), grant.digest)
     if blob is None:
         return _gone()
     headers = [("Content-Type", "application/octet-stream"), ("Accept-Ranges", "bytes"), ("ETag", f'"{blob.digest}"')]
@@ -52,7 +52,7 @@ async def answer(cloud: Cloud, request: HttpRequest) -> HttpResponse:
         return HttpResponse(200, [*headers, ("Content-Length", str(blob.size))])
     try:
         span = ranges.wanted(request.headers.get("range") or "", blob.size)
-        descriptor = part.catalog.content.open(blob.digest)
+        descriptor = catalog.content.open(blob.digest)
     except RegistryError as error:
         return HttpResponse(error.status, [_PLAIN, *error.headers], f"{error.message}\n".encode())
     except NotFound:

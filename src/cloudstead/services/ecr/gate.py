@@ -41,7 +41,7 @@ from cloudstead.services.ecr import (
     repositories,
     settings,
 )
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import PULL_THROUGH_RULES, REPOSITORIES, RepositoryRow, registry_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page_of
 from cloudstead.services.ecr import api, arns, image_ids, image_pages, repositories, scans
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import SCANS, RepositoryRow, Scan
 
 PAGE = 100

@@ -14,7 +14,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.operations import operation
 from cloudstead.services.ecr import api, arns, image_ids, image_pages, pull_times, repositories
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.conversion import converted
 from cloudstead.services.ecr.image_ids import failure, identifier
 from cloudstead.services.ecr.model import PULL_THROUGH_RULES, RepositoryRow

@@ -10,7 +10,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.operations import operation
 from cloudstead.services.ecr import api, arns, downloads, repositories
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import RepositoryRow
 
 

@@ -11,7 +11,7 @@ from cloudstead.kernel.errors import ServiceError
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
 from cloudstead.services.ecr import api, checks, prefixes, repositories, upstream_credentials, upstreams
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import PULL_THROUGH_RULES, PullThroughRule
 from cloudstead.services.ecr.prefixes import ROOT
 from cloudstead.services.ecr.repositories import invalid

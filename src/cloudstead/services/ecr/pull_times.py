@@ -7,7 +7,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page
 from cloudstead.services.ecr import api, repositories
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import PULL_TIME_EXCLUSIONS, PullTimeExclusion
 
 NOTED_SECONDS = 60.0  # how exactly the time of the last pull is kept; AWS renews it once in 24 hours

@@ -31,7 +31,8 @@ from cloudstead.kernel.errors import AccessDenied, ServiceError
 from cloudstead.kernel.operations import Operation
 from cloudstead.kernel.store import Transaction
 from cloudstead.services.ecr import api, arns, creation_templates, events, pushes, repositories, upstream_credentials, upstreams
-from cloudstead.services.ecr.controller import catalog, part
+from cloudstead.services.ecr.catalogs import catalog
+from cloudstead.services.ecr.controller import part
 from cloudstead.services.ecr.fetches import Wanted
 from cloudstead.services.ecr.model import REPOSITORIES, PullThroughRule, RepositoryRow, registry_of
 from cloudstead.services.ecr.pull_through_cache import rule_for

@@ -10,7 +10,7 @@ from cloudstead.kernel import quotas
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.services.ecr import api, arns, image_ids, repositories
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import COPIES, REGISTRIES, Copy, Destination, Registry, ReplicationRule
 from cloudstead.services.ecr.repositories import invalid
 

@@ -16,7 +16,7 @@ from cloudstead.kernel.pagination import page
 from cloudstead.kernel.shapes import Request
 from cloudstead.kernel.store import Transaction
 from cloudstead.services.ecr import addresses, api, arns, pushes
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import COPIES, PREVIEWS, REPOSITORIES, SCANS, Mutability, RepositoryRow
 
 PAGE = 100

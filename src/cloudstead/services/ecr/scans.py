@@ -8,7 +8,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.kernel.pagination import page_of
 from cloudstead.services.ecr import api, arns, image_ids, repositories
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import SCANS, Finding, Scan
 from cloudstead.services.ecr.scanning import scanner
 

@@ -11,7 +11,7 @@ from cloudstead.kernel import wildcards
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.services.ecr import api, arns, image_ids, registries, repositories
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 
 
 class _Rule(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from cloudstead.engine.registry.model import ImageRow
 from cloudstead.kernel.context import Context
 from cloudstead.kernel.operations import operation
 from cloudstead.services.ecr import api, arns, image_ids, repositories
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import RepositoryRow
 from cloudstead.services.ecr.restoring import archive, restore
 

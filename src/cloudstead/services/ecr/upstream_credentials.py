@@ -19,7 +19,7 @@ from cloudstead.kernel.context import Context
 from cloudstead.kernel.errors import AccessDenied, NotImplementedHere, ServiceError
 from cloudstead.kernel.identity import Identity
 from cloudstead.services.ecr import api, authorization
-from cloudstead.services.ecr.controller import catalog
+from cloudstead.services.ecr.catalogs import catalog
 from cloudstead.services.ecr.model import PullThroughRule
 from cloudstead.services.ecr.upstreams import Upstream
 

@@ -18,6 +18,7 @@ from cloudstead.engine.registry.model import IMAGES, TAGS, ImageRow, TagRow
 from cloudstead.engine.threads import in_thread
 from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.reconcile import Controller
+from cloudstead.services.ecr.catalogs import catalog_of
 from cloudstead.services.ecr.lifecycle.content import Seen, seen, still
 from cloudstead.services.ecr.lifecycle.plan import Plan, Taken, plan
 from cloudstead.services.ecr.lifecycle.policy import PolicyInvalid, Rule, parse
@@ -73,8 +74,7 @@ class Lifecycle:
 
     @property
     def _catalog(self) -> Catalog:
-        found: Catalog = self._cloud.parts["engine"].registries()
-        return found
+        return catalog_of(self._cloud)
 
     # when to look
 

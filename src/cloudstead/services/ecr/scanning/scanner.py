@@ -15,6 +15,7 @@ from cloudstead.engine.threads import in_thread
 from cloudstead.kernel.context import Cloud
 from cloudstead.kernel.reconcile import Controller
 from cloudstead.kernel.store import Key, Transaction
+from cloudstead.services.ecr.catalogs import catalog_of
 from cloudstead.services.ecr.model import REPOSITORIES, SCANS, RepositoryRow, Scan, registry_of
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Scanner:
         scan = self._cloud.store.table(SCANS).get(key)
         if scan is None or scan.status != IN_PROGRESS:
             return
-        catalog: Catalog = self._cloud.parts["engine"].registries()
+        catalog = catalog_of(self._cloud)
         image = catalog.image(Repository(registry_of(scan.account, scan.region), scan.repository), scan.digest)
         if image is None:
             with self._cloud.store.transaction() as tx:
