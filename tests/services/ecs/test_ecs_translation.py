@@ -177,7 +177,7 @@ def test_containers_with_bridge_are_a_pod_each() -> None:
         ipcMode="task",
     )
     web, db = made.pods
-    assert [pod.spec.id for pod in made.pods] == ["ecs-t-web", "ecs-t-db"]
+    assert [pod.spec.id for pod in made.pods] == ["ecs-t-0", "ecs-t-1"]
     assert web.spec.network == PodNetwork(
         attachments=bridge.attachments,
         ports=(
@@ -273,6 +273,12 @@ def test_volumes_become_the_engine_s() -> None:
 def test_what_the_engine_cannot_do_is_said_and_not_left_out(said: dict[str, Any], members: dict[str, Any]) -> None:
     with pytest.raises(Unsupported):
         task(said, **members)
+
+
+def test_long_names_and_names_that_differ_in_case_stay_apart() -> None:
+    made = task({"name": "A"}, {"name": "a"}, volumes=[{"name": "v" * 255}])
+    assert len({pod.spec.id for pod in made.pods}) == 2
+    assert len(made.volumes[0].name) < 255
 
 
 def test_the_same_gives_the_same() -> None:

@@ -51,7 +51,7 @@ def task_spec(definition: Definition, supplies: Supplies) -> Task:
     containers = definition.container_definitions
     shared = definition.mode in ("awsvpc", "host")
     groups = [containers] if shared else [(each,) for each in containers]
-    pods = tuple(_pod(definition, supplies, group, alone=not shared) for group in groups)
+    pods = tuple(_pod(definition, supplies, group, alone=None if shared else number) for number, group in enumerate(groups))
     return Task(pods=pods, volumes=mounts.needed(definition, supplies))
 
 
@@ -74,19 +74,23 @@ def _refuse(definition: Definition) -> None:
             raise Unsupported("GPUs are not supported by Cloudstead.")
 
 
-def _pod(definition: Definition, supplies: Supplies, group: tuple[ContainerDefinition, ...], *, alone: bool) -> Pod:
-    pod_id = f"ecs-{supplies.task_id}-{group[0].called.lower()}" if alone else f"ecs-{supplies.task_id}"
-    share = definition.pid_mode == "task" and not alone
+def _pod(definition: Definition, supplies: Supplies, group: tuple[ContainerDefinition, ...], *, alone: int | None) -> Pod:
+    """
+    Args:
+        alone: where each container has its own pod, which of the task's containers it is.
+    """
+    pod_id = f"ecs-{supplies.task_id}" if alone is None else f"ecs-{supplies.task_id}-{alone}"  # names differ in case, ids of pods do not
+    share = definition.pid_mode == "task" and alone is None
     spec = PodSpec(
         id=pod_id,
         owner="ecs",
         network=_network(definition, supplies, group),
-        hostname=supplies.hostname if not alone else group[0].hostname or "",
-        resources=Resources() if alone else limits.of_task(definition),
+        hostname=supplies.hostname if alone is None else group[0].hostname or "",
+        resources=limits.of_task(definition) if alone is None else Resources(),
         share_pids=share,
         sysctls={str(control.namespace): control.value or "" for each in group for control in each.system_controls or ()},
     )
-    return Pod(spec, tuple(_container(definition, supplies, each, alone=alone) for each in group))
+    return Pod(spec, tuple(_container(definition, supplies, each, alone=alone is not None) for each in group))
 
 
 def _network(definition: Definition, supplies: Supplies, group: tuple[ContainerDefinition, ...]) -> PodNetwork:

@@ -10,6 +10,7 @@ a VOLUME of the image       a volume of the container, gone with the task
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from cloudstead.engine.pods.specs import Mount
 from cloudstead.services.ecs.definition import ContainerDefinition, Definition, Tmpfs, Volume
 from cloudstead.services.ecs.translation.limits import MIB
 from cloudstead.services.ecs.translation.supplies import Supplies, Unsupported
+
+LONGEST = 200
 
 
 class NeededVolume(NamedTuple):
@@ -69,7 +72,7 @@ def _of_image(supplies: Supplies, each: ContainerDefinition) -> list[Mount]:
     taken = {point.container_path for point in each.mount_points or ()} | {tmpfs.container_path for tmpfs in each.linux.tmpfs or ()}
     paths = supplies.images[each.called].volumes
     return [
-        Mount(type="volume", target=path, source=f"ecs-{supplies.task_id}-{each.called}-{number}")
+        Mount(type="volume", target=path, source=_of_task(supplies, f"{each.called}-{number}"))
         for number, path in enumerate(paths)
         if path not in taken
     ]
@@ -90,7 +93,12 @@ def _name(volume: Volume, supplies: Supplies) -> str:
         if volume.name not in supplies.volumes:
             raise Unsupported(f"The volume '{volume.name}' is of a kind that is not supported by Cloudstead yet.")
         return supplies.volumes[volume.name]
-    return f"ecs-{supplies.task_id}-{volume.name}"
+    return _of_task(supplies, volume.name or "")
+
+
+def _of_task(supplies: Supplies, name: str) -> str:
+    """The name of a volume that is the task's own; within what the engine takes."""
+    return f"ecs-{supplies.task_id}-{name if len(name) <= LONGEST else hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def _needed(volume: Volume, supplies: Supplies) -> NeededVolume | None:
