@@ -124,6 +124,23 @@ async def test_an_update_in_a_later_layer_ends_the_findings(tmp_path: Path) -> N
         assert await here.names() == []
 
 
+@pytest.mark.parametrize(("here_too", "found", "words"), [(True, ["CVE-2023-1"], DONE), (False, [], "kept elsewhere were not read: 1.")])
+async def test_a_layer_with_urls_is_read_when_it_is_here(tmp_path: Path, here_too: bool, found: list[str], words: str) -> None:
+    write_data(tmp_path, {"openssl": OPENSSL["openssl"][:1]})
+    async with registry(tmp_path) as here:
+        await here.make()
+        await here.push(NEW, *([OLD] if here_too else []), tag="other")
+        manifest = json.loads(image(b"{}", NEW, OLD))
+        manifest["layers"][1]["urls"] = ["https://example.org/layer"]
+        await here.put(json.dumps(manifest).encode())
+        await here.scan()
+        assert await here.names() == found
+        status = (await here.findings()).image_scan_status
+        assert status is not None
+        assert status.description is not None
+        assert status.description.endswith(words)
+
+
 async def test_an_image_may_be_scanned_again_with_newer_data(tmp_path: Path) -> None:
     write_data(tmp_path, {"openssl": []})
     async with registry(tmp_path) as here:

@@ -7,6 +7,7 @@ event. This module imports no API, so that it costs little to start with the dae
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudstead.engine.images import media_types
@@ -103,13 +104,17 @@ class Scanner:
         from cloudstead.services.ecr.scanning import layers  # what reads images is loaded with the first scan
         from cloudstead.services.ecr.scanning.examining import examine
 
-        digests = [layer.digest for layer in image.layers if not layer.urls]
+        # A layer with URLs (a foreign one) may be here all the same, and whoever runs the image takes it from here.
+        digests = [layer.digest for layer in image.layers if not layer.urls or catalog.blob(image.place, layer.digest) is not None]
         with catalog.content.lease(*digests):
             paths = [catalog.content.path(digest) for digest in digests]
             try:
-                return await in_thread(examine, paths, self._cloud.data / "security", lambda: self._stopping)
+                outcome = await in_thread(examine, paths, self._cloud.data / "security", lambda: self._stopping)
             except layers.Stopped:
                 return None
+        if elsewhere := len(image.layers) - len(digests):
+            outcome = replace(outcome, description=f"{outcome.description} Layers that are kept elsewhere were not read: {elsewhere}.")
+        return outcome
 
     def _write(self, scan: Scan, outcome: Outcome, tags: list[str]) -> None:
         """Unless the image went meanwhile, or another scan was asked for."""
