@@ -349,7 +349,7 @@ def test_stats_top_diff_and_port_tell_about_a_container(host: DockerHost) -> Non
     host.docker("run", "-d", "--name", "busy", "-p", "0:99", "busybox", "sh", "-c", "echo x > /new; rm /etc/group; while :; do :; done")
     time.sleep(1)
     row = json.loads(host.docker("stats", "--no-stream", "--format", "{{json .}}", "busy"))
-    assert 50 < float(row["CPUPerc"].rstrip("%")) < 130, row
+    assert 5 < float(row["CPUPerc"].rstrip("%")) < 130, row
     assert row["PIDs"] == "1"
     assert "while" in host.docker("top", "busy")
     assert host.docker("top", "busy", "-o", "pid,comm").split()[:2] == ["PID", "COMMAND"]
