@@ -473,6 +473,15 @@ def test_daemons_stand_beside_each_other_only_where_the_maximum_allows() -> None
     assert {stop.task for stop in then.stops} == {"v1-running-0", "v1-running-1"}
 
 
+def test_of_two_old_daemons_on_an_instance_one_makes_way() -> None:
+    """A protected one had stayed beside its successor."""
+    wanted = begin(begin(daemon(minimum=100, maximum=150), "v2", "v2", NOW), "v3", "v3", NOW)
+    first = made(wanted, on_each(count=1), on_each("v2", 1), on_each("v3")[1:], instances=MACHINES)
+    assert [stop.task for stop in first.stops] == ["v1-running-0"]
+    then = made(wanted, on_each("v2", 1), on_each("v3")[1:], instances=MACHINES)
+    assert ([start.instance for start in then.starts], then.stops) == (["i0"], ())
+
+
 # ── capacity providers ───────────────────────────────────────────────────────────────────────────────────────────────
 
 

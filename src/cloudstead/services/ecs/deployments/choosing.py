@@ -7,7 +7,7 @@ there those of the instance that has most of them, and of these the oldest. What
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cloudstead.services.ecs.deployments.model import Task
@@ -26,19 +26,29 @@ def in_order(candidates: Iterable[Task], all_tasks: Sequence[Task], good: Callab
     """
     zones = Counter(task.zone for task in all_tasks)
     instances = Counter(task.instance for task in all_tasks if task.instance)
+    classes: dict[tuple[bool, bool], list[Task]] = {}
+    for task in candidates:
+        classes.setdefault((good(task), not task.leaving), []).append(task)
+    for each in sorted(classes):
+        yield from _balanced(classes[each], zones, instances)
 
-    def key(task: Task) -> tuple[bool, bool, int, int, float, str]:
-        return (good(task), not task.leaving, -zones[task.zone], -instances[task.instance], task.created, task.id)
 
-    heap = [(key(task), task.id, task) for task in candidates]
-    heapq.heapify(heap)
-    while heap:
-        was, _, task = heap[0]
-        now = key(task)
-        if now != was:  # its zone or instance has lost a task since: counts only fall, so it belongs further back
-            heapq.heapreplace(heap, (now, task.id, task))
-            continue
-        heapq.heappop(heap)
-        yield task
-        zones[task.zone] -= 1
-        instances[task.instance] -= 1
+def _balanced(tasks: list[Task], zones: Counter[str], instances: Counter[str]) -> Iterator[Task]:
+    """What is left in each zone and on each instance is counted down on the way. An instance's place changes only when a task of it is taken."""
+    queues: dict[tuple[str, str], deque[Task]] = {}
+    for task in sorted(tasks, key=lambda task: (task.created, task.id)):
+        queues.setdefault((task.zone, task.instance), deque()).append(task)
+    heaps: dict[str, list[tuple[int, float, str]]] = {}
+    for (zone, instance), queue in queues.items():
+        heapq.heappush(heaps.setdefault(zone, []), (-instances[instance], queue[0].created, instance))
+    while heaps:
+        zone = min(heaps, key=lambda zone: (-zones[zone], zone))
+        _, _, instance = heapq.heappop(heaps[zone])
+        queue = queues[zone, instance]
+        yield queue.popleft()
+        zones[zone] -= 1
+        instances[instance] -= bool(instance)
+        if queue:
+            heapq.heappush(heaps[zone], (-instances[instance], queue[0].created, instance))
+        elif not heaps[zone]:
+            del heaps[zone]

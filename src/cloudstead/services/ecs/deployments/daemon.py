@@ -42,22 +42,30 @@ def _fits(draft: Draft, task: Task) -> bool:
 def _stop_old(draft: Draft, there: dict[str, list[Task]]) -> None:
     least = minimum_healthy(draft.desired, draft.service.minimum)
     good = sum(draft.is_good(task) for tasks in there.values() for task in tasks)
+    room = maximum(draft.desired, draft.service.maximum) > sum(map(len, there.values()))
     for tasks in there.values():
         fitting = [task for task in tasks if _fits(draft, task)]
         keep = min(fitting, key=lambda task: (not draft.is_good(task), task.created, task.id), default=None)
-        for task in sorted(tasks, key=lambda task: (task.created, task.id)):
+        left = len(tasks)
+        for task in sorted(tasks, key=lambda task: (draft.is_good(task), task.created, task.id)):
             if task is keep or not alive(task):
                 continue
             if unhealthy(task, draft.service, draft.now):
                 tell_unhealthy(draft, task)
                 draft.stop(task, "unhealthy")
-                continue
-            waits_for_another = keep is None and draft.service.maximum > 100 and task.phase == "RUNNING" and draft.desired > 0
-            room = maximum(draft.desired, draft.service.maximum) > sum(map(len, there.values()))
-            covered = keep is not None and draft.is_good(keep)
-            if protected(task, draft.now) or (waits_for_another and room and good >= least) or (keep is not None and not covered):
-                continue
-            counts = draft.is_good(task)
-            if task.phase == "PENDING" or good - counts >= least:
+            elif _may_go(draft, task, keep, alone=left == 1, room=room and good >= least) and (
+                task.phase == "PENDING" or good - draft.is_good(task) >= least
+            ):
                 draft.stop(task, "replaced")
-                good -= counts
+                good -= draft.is_good(task)
+                left -= 1
+
+
+def _may_go(draft: Draft, task: Task, keep: Task | None, *, alone: bool, room: bool) -> bool:
+    """Whether a task that is not wanted on its instance can be spared there."""
+    if protected(task, draft.now):
+        return False
+    if keep is not None:
+        return draft.is_good(keep)
+    beside = alone and room and draft.service.maximum > 100  # the one that replaces it comes first
+    return not beside or task.phase == "PENDING"

@@ -40,6 +40,22 @@ def condition(expression: str) -> Condition:
     return _condition(parse(expression))
 
 
+@lru_cache(512)
+def changes_with_tasks(expression: str) -> bool:
+    """Whether its answer depends on the tasks that run there, and not on the instance alone."""
+
+    def inside(tree: Expression) -> bool:
+        match tree:
+            case Comparison():
+                return tree.subject in ("task:group", "runningTasksCount")
+            case Not():
+                return inside(tree.of)
+            case _:
+                return inside(tree.left) or inside(tree.right)
+
+    return inside(parse(expression))
+
+
 def _condition(tree: Expression) -> Condition:
     match tree:
         case Comparison():

@@ -1,7 +1,8 @@
 """The container instances of one cluster, what is left of each, and which tasks have it.
 
 The table is kept by deltas: an instance is put in, changed, taken out; a task takes its share of one and gives it back. Each change is noted in a
-journal, so that whoever keeps an order of the instances (`view.py`) need only look again at those that changed since.
+journal, so that whoever keeps an order of the instances (`view.py`) need only look again at those that changed since. For each group it is known on
+which instances its tasks are, and how many by the values of those attributes over which somebody spreads.
 
 A task may be placed on what was free a moment ago, and a row may be told of twice. Therefore `take` and `give_back` go by the task's id: taking
 twice or giving back what nobody has changes nothing.
@@ -11,12 +12,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from cloudstead.services.ecs.placement.ports import RESERVED, Port, PortBinding, Ports
 
+if TYPE_CHECKING:
+    from cloudstead.services.ecs.placement.needs import Terms
+
 ZONE = "ecs.availability-zone"
+
+Path: TypeAlias = tuple[str, ...]  # values of attributes
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +75,7 @@ class Instance:
         "registered",
         "shares",
         "status",
+        "verdicts",
         "zone",
     )
 
@@ -80,6 +88,7 @@ class Instance:
 
     def told(self, told: Registered) -> None:
         """It speaks of itself anew; its tasks keep what they have."""
+        self.verdicts: dict[Terms, bool] = {}  # what it has answered to which terms
         self.ec2_instance_id = told.ec2_instance_id
         self.status, self.connected = told.status, told.connected
         self.agent_version, self.registered = told.agent_version, told.registered
@@ -126,6 +135,8 @@ class Fleet:
         self._where: dict[str, str] = {}  # task: instance
         self._journal: list[str] = []  # the instances that changed, in order
         self._forgotten = 0  # how many of the journal's beginning
+        self._members: dict[str, dict[str, int]] = {}  # group: instance: tasks
+        self._spreads: dict[tuple[str, ...], dict[str, dict[Path, int]]] = {}  # attributes: group: their first values: tasks
         for each in instances:
             self.put(each)
 
@@ -151,7 +162,9 @@ class Fleet:
         if known is None:
             self._instances[told.id] = Instance(told)
         else:
+            self._recount(known, -1)
             known.told(told)
+            self._recount(known, 1)
         self._note(told.id)
 
     def drop(self, instance: str) -> None:
@@ -159,6 +172,9 @@ class Fleet:
         gone = self._instances.pop(instance, None)
         if gone is not None:
             del self._told[instance]
+            self._recount(gone, -1)
+            for group in gone.groups:
+                self._leave(group, instance, gone.groups[group])
             for task in gone.shares:
                 del self._where[task]
             self._note(instance)
@@ -174,16 +190,55 @@ class Fleet:
             return
         if there is not None:
             raise ValueError(f"task {share.task} is on {there}")
-        self._instances[instance].add(share)
+        taker = self._instances[instance]
+        taker.add(share)
         self._where[share.task] = instance
+        members = self._members.setdefault(share.group, {})
+        members[instance] = members.get(instance, 0) + 1
+        self._count(taker, share.group, 1)
         self._note(instance)
 
     def give_back(self, task: str) -> None:
         instance = self._where.pop(task, None)
         if instance is not None:
             there = self._instances[instance]
-            there.remove(there.shares[task])
+            share = there.shares[task]
+            there.remove(share)
+            self._leave(share.group, instance, 1)
+            self._count(there, share.group, -1)
             self._note(instance)
+
+    # groups
+
+    def members(self, group: str) -> Mapping[str, int]:
+        """The instances that have tasks of a group, and how many."""
+        return self._members.get(group, _NONE)
+
+    def spread(self, attributes: tuple[str, ...], group: str) -> Mapping[Path, int]:
+        """How many tasks of a group there are by the first value, by the first two …"""
+        if attributes not in self._spreads:
+            self._spreads[attributes] = {}
+            for instance in self:
+                for each, tasks in instance.groups.items():
+                    _add(self._spreads[attributes], attributes, instance, each, tasks)
+        return self._spreads[attributes].get(group, _NOWHERE)
+
+    def _leave(self, group: str, instance: str, tasks: int) -> None:
+        members = self._members[group]
+        members[instance] -= tasks
+        if not members[instance]:
+            del members[instance]
+            if not members:
+                del self._members[group]
+
+    def _count(self, instance: Instance, group: str, tasks: int) -> None:
+        for attributes, groups in self._spreads.items():
+            _add(groups, attributes, instance, group, tasks)
+
+    def _recount(self, instance: Instance, sign: int) -> None:
+        """Its attributes are about to change, or have changed."""
+        for group, tasks in instance.groups.items():
+            self._count(instance, group, sign * tasks)
 
     # the journal
 
@@ -205,3 +260,25 @@ class Fleet:
             half = len(self._journal) // 2
             del self._journal[:half]
             self._forgotten += half
+
+
+_NONE: Mapping[str, int] = {}
+_NOWHERE: Mapping[Path, int] = {}
+
+
+def path(attributes: tuple[str, ...], instance: Instance) -> Path:
+    """Its values of attributes; an empty one where it has none."""
+    return tuple([instance.attributes.get(name, "") for name in attributes])
+
+
+def _add(groups: dict[str, dict[Path, int]], attributes: tuple[str, ...], instance: Instance, group: str, tasks: int) -> None:
+    counts = groups.setdefault(group, {})
+    values = path(attributes, instance)
+    for depth in range(1, len(values) + 1):
+        left = counts.get(values[:depth], 0) + tasks
+        if left:
+            counts[values[:depth]] = left
+        else:
+            del counts[values[:depth]]
+    if not counts:
+        del groups[group]

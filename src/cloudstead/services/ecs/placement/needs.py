@@ -7,11 +7,12 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_message
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloudstead.services.ecs.placement.conditions import condition
+from cloudstead.services.ecs.placement.conditions import changes_with_tasks, condition
 from cloudstead.services.ecs.placement.ports import PortNeed
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ ORDER = (INACTIVE, AGENT, LOCATION, ATTRIBUTE, MEMBER_OF, DISTINCT, PORTS, CPU, 
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it is hashable: tasks with the same needs share an order of instances."""
-
     group: str  # "service:web", "family:job" or the caller's own: by it tasks are spread
     cpu: int = 0  # units
     memory: int = 0  # MiB
@@ -39,17 +38,86 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
     distinct: bool = False  # no two tasks of the group on one instance
 
 
-def refusal(needs: Needs, instance: Instance) -> str:
-    """Why the task cannot go there; empty: it can."""
+class Terms:
+    """What an instance answers by what it is, not by what runs there. Tasks with the same terms share one object: it is a key without the cost of one."""
+
+    __slots__ = ("attributes", "member_of", "zones")
+
+    def __init__(self, attributes: tuple[tuple[str, str | None], ...], zones: tuple[str, ...], member_of: tuple[str, ...]) -> None:
+        self.attributes = attributes
+        self.zones = zones
+        self.member_of = member_of
+
+    def met_by(self, instance: Instance) -> bool:
+        verdicts = instance.verdicts
+        met = verdicts.get(self)
+        if met is None:
+            if len(verdicts) >= _REMEMBERED:
+                verdicts.clear()
+            unmet = _unmet(self.attributes, self.zones, instance)
+            met = verdicts[self] = not unmet and all(condition(expression)(instance) for expression in self.member_of)
+        return met
+
+
+_REMEMBERED = 512
+_terms = lru_cache(1024)(Terms)
+
+
+class Asked:
+    """Needs, prepared for being asked of many instances."""
+
+    __slots__ = ("_changing", "_ports", "_ranges", "_static", "broad", "needs", "terms")
+
+    def __init__(self, needs: Needs) -> None:
+        steady = tuple(each for each in needs.member_of if not changes_with_tasks(each))
+        self.needs = needs
+        self.terms = _terms(needs.attributes, needs.zones, steady)
+        self.broad = _terms(needs.attributes, needs.zones, ())  # without the expressions; what meets the terms meets these
+        self._changing = [condition(each) for each in needs.member_of if each not in steady]
+        self._static = [(need.protocol, need.host_port + number) for need in needs.ports if need.host_port for number in range(need.length)]
+        self._ports = len(self._static) < len(needs.ports)
+        self._ranges = any(need.length > 1 for need in needs.ports)
+
+    def fits(self, instance: Instance) -> bool:
+        """The same as no refusal."""
+        needs = self.needs
+        if needs.memory > instance.memory or needs.cpu > instance.cpu or not self.terms.met_by(instance):
+            return False
+        if needs.enis > instance.enis or needs.gpus > len(instance.gpus) or (needs.distinct and needs.group in instance.groups):
+            return False
+        if self._static and any(port in instance.ports.used() for port in self._static):
+            return False
+        if (self._ports or self._ranges) and (self._ranges or instance.ports.crowded) and not instance.ports.free_for(needs.ports):
+            return False
+        return all(holds(instance) for holds in self._changing) if self._changing else True
+
+
+@lru_cache(4096)
+def asked(needs: Needs) -> Asked:
+    """
+    Raises:
+        ExpressionInvalid
+    """
+    return Asked(needs)
+
+
+def _unmet(attributes: tuple[tuple[str, str | None], ...], zones: tuple[str, ...], instance: Instance) -> str:
     if instance.status != "ACTIVE":
         return INACTIVE
     if not instance.connected:
         return AGENT
-    if needs.zones and instance.zone not in needs.zones:
+    if zones and instance.zone not in zones:
         return LOCATION
-    for name, value in needs.attributes:
+    for name, value in attributes:
         if name not in instance.attributes or (value is not None and instance.attributes[name] != value):
             return ATTRIBUTE
+    return ""
+
+
+def refusal(needs: Needs, instance: Instance) -> str:
+    """Why the task cannot go there; empty: it can."""
+    if unmet := _unmet(needs.attributes, needs.zones, instance):
+        return unmet
     if not all(condition(expression)(instance) for expression in needs.member_of):
         return MEMBER_OF
     if needs.distinct and needs.group in instance.groups:

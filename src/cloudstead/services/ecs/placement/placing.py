@@ -2,8 +2,9 @@
 
 What was placed has its share at once: the next task sees what is left. Whoever asked writes it down in the same step, or gives it back.
 
-For each kind of task there is a view (`view.py`), made when it pays: looking at all instances once costs a third of making a view of them, so a kind
-that comes once is placed by looking, one that comes again or in numbers by its view. The least used of many views are forgotten.
+Tasks with the same terms and strategies share a view (`view.py`). To make one means looking at all instances. So terms whose expressions come for the
+first time with a task or two are looked for in the view without the expressions, which hold of an instance more often than not; or else it is looked
+through. The least used of many views are forgotten.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from random import Random
+from typing import TypeAlias
 
 import msgspec
-from msgspec.structs import replace
 
 from cloudstead.services.ecs.placement.fleet import Fleet, Instance, Share
-from cloudstead.services.ecs.placement.needs import ORDER, Needs, refusal
-from cloudstead.services.ecs.placement.strategies import Order, Strategy, choose, order
+from cloudstead.services.ecs.placement.needs import ORDER, Asked, Needs, Terms, asked, refusal
+from cloudstead.services.ecs.placement.strategies import Order, Resource, Strategy, best, order
 from cloudstead.services.ecs.placement.view import View
 
-MOST_VIEWS = 256
-_LOOK, _UPDATE = 1, 4  # what looking at an instance costs, and what updating it in a view does
+MOST_VIEWS = 64
+_FEW = 2
+
+_Key: TypeAlias = tuple[Terms, tuple[str, ...], tuple[Resource, ...]]
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -44,13 +47,13 @@ class Placement(msgspec.Struct, frozen=True):
 class Placer:
     """
     Args:
-        chance: for the strategy `random`; seeded where a run is to be repeated.
+        chance: decides where strategies leave it open; seeded where a run is to be repeated.
     """
 
     def __init__(self, fleet: Fleet, chance: Random) -> None:
         self.fleet = fleet
         self._chance = chance
-        self._views: OrderedDict[tuple[Needs, Order], View | None] = OrderedDict()  # None: it was asked for once
+        self._views: OrderedDict[_Key, View | None] = OrderedDict()  # None: came once
 
     def place(self, needs: Needs, tasks: Sequence[str], strategies: Sequence[Strategy] = ()) -> Placement:
         """Place as many of the tasks as will go. One that has a place already keeps it.
@@ -59,11 +62,11 @@ class Placer:
             StrategyInvalid
             ExpressionInvalid
         """
-        wanted = order(strategies)
+        wanted, prepared = order(strategies), asked(needs)
         placed: list[Placed] = []
         for number, task in enumerate(tasks):
             there = self.fleet.where(task)
-            instance = self._first(needs, wanted, len(tasks) - number) if there is None else self.fleet.get(there)
+            instance = self._first(prepared, wanted, len(tasks) - number) if there is None else self.fleet.get(there)
             if instance is None:
                 return Placement(tuple(placed), tuple(tasks[number:]), explain(self.fleet, needs))
             placed.append(self._put(needs, task, instance))
@@ -86,28 +89,29 @@ class Placer:
             self.fleet.take(instance.id, share)
         return Placed(task, instance.id, instance.shares[task])
 
-    def _first(self, needs: Needs, order: Order, more: int) -> Instance | None:
-        view = self._view(needs, order, more)
-        if view is not None:
-            return view.first(self._chance)
-        candidates = (instance for instance in self.fleet if not refusal(needs, instance))
-        return choose(order, needs.group, self.fleet, candidates, self._chance)
+    def _first(self, asked: Asked, order: Order, more: int) -> Instance | None:
+        if not order.first:
+            return self._view(asked, order, more).first(asked, order, self._chance)
+        fitting = [instance for instance in self.fleet if asked.fits(instance)]
+        found = best(order, asked.needs.group, self.fleet, fitting)
+        return self._chance.choice(found) if found else None
 
-    def _view(self, needs: Needs, order: Order, more: int) -> View | None:
-        """The view to ask; None: looking at all instances is cheaper."""
-        if order.first:
-            return None
-        key = (needs if needs.distinct or order.grouped else replace(needs, group=""), order)
-        view, known = self._views.get(key), key in self._views
-        if view is None and (known or more > 3):
+    def _view(self, asked: Asked, order: Order, more: int) -> View:
+        key = (asked.terms, order.attributes, order.resources)
+        if asked.terms is not asked.broad and more <= _FEW and key not in self._views:
+            self._keep(key, None)
+            key = (asked.broad, order.attributes, order.resources)
+        view = self._views.get(key)
+        if view is None:
             view = View(self.fleet, *key)
+        self._keep(key, view)
+        return view
+
+    def _keep(self, key: _Key, view: View | None) -> None:
         self._views[key] = view
         self._views.move_to_end(key)
         if len(self._views) > MOST_VIEWS:
             self._views.popitem(last=False)
-        if view is not None and view.behind * _UPDATE > more * len(self.fleet) * _LOOK:
-            return None
-        return view
 
 
 def explain(fleet: Fleet, needs: Needs) -> tuple[Refusal, ...]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 FIRST_DYNAMIC, LAST_DYNAMIC = 49153, 65535
+_MANY = 8_000  # of 16,383; a task definition has at most 1,000 mappings
 
 Port = tuple[str, int]  # protocol and number
 
@@ -67,6 +68,11 @@ class Ports:
         if dynamic and room - max(self._dynamic.values(), default=0) - len(needs) < dynamic:
             return self.bindings(needs) is not None
         return True
+
+    @property
+    def crowded(self) -> bool:
+        """So many dynamic ports are in use that a task with a few mappings may not get them. Else it will, and nobody need look."""
+        return any(count > _MANY for count in self._dynamic.values())
 
     def bindings(self, needs: Sequence[PortNeed]) -> tuple[PortBinding, ...] | None:
         """The ports that the task would get; None: not all are to be had."""

@@ -6,26 +6,26 @@ The strategies of a call are applied one after the other, each among those that 
     binpack   where least cpu or memory is left
     random    any of them; what comes after it no longer matters
 
-Several spreads over attributes nest: the second counts within the first's value. Values with equally many tasks, and instances that are equal to the
-end, follow a number made of the group's and their own names: the same each time, but not the same place first for every service.
-An instance that lacks the attribute counts as one with an empty value: strategies are a best effort, and exclude nobody.
+Several spreads over attributes nest: the second counts within the first's value. Values with equally many tasks follow a number made of the group's and
+their own name: always the same, but not the same zone first for every service. Among instances that are equal to the end chance decides. An instance
+that lacks the attribute counts as one with an empty value: strategies are a best effort, and exclude nobody.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
-from random import Random
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from cloudstead.services.ecs.placement.fleet import Fleet, Instance
+from cloudstead.services.ecs.placement.fleet import Fleet, Instance, Path, path
 
 MOST_STRATEGIES = 5
 INSTANCE_FIELDS = ("instanceid", "host")
 
-Local: TypeAlias = Literal["instance", "cpu", "memory"]
+Resource: TypeAlias = Literal["cpu", "memory"]
+Local: TypeAlias = Literal["instance"] | Resource
 
 
 class StrategyInvalid(ValueError):
@@ -44,12 +44,12 @@ class Order(msgspec.Struct, frozen=True):
     attributes: tuple[str, ...] = ()
     first: tuple[Local, ...] = ()
     then: tuple[Local, ...] = ()
-    random: bool = False
 
     @property
-    def grouped(self) -> bool:
-        """Whether it matters where the other tasks of the group are."""
-        return bool(self.attributes) or "instance" in (*self.first, *self.then)
+    def resources(self) -> tuple[Resource, ...]:
+        """By what instances with the same values are kept sorted."""
+        found = [kind for kind in self.then if kind != "instance"]
+        return tuple(dict.fromkeys(found)) or ("memory",)
 
 
 SERVICE = (Strategy("spread", "attribute:ecs.availability-zone"),)  # unless a service says otherwise
@@ -68,7 +68,7 @@ def order(strategies: Sequence[Strategy]) -> Order:
     for strategy in strategies:
         field = strategy.field.lower()
         if strategy.type == "random":
-            return Order(tuple(attributes), tuple(first), tuple(then), random=True)
+            break
         if strategy.type == "spread" and field.startswith("attribute:") and len(field) > len("attribute:"):
             first, then = [*first, *then], []
             attributes.append(strategy.field[len("attribute:") :])
@@ -78,15 +78,10 @@ def order(strategies: Sequence[Strategy]) -> Order:
             then.append("cpu" if field == "cpu" else "memory")
         else:
             raise StrategyInvalid(f"field '{strategy.field}' is not one of strategy '{strategy.type}'")
-    return Order(tuple(attributes), tuple(first), tuple(then), random=not strategies)
+    return Order(tuple(attributes), tuple(first), tuple(then))
 
 
 # ── what is compared ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def path(attributes: tuple[str, ...], instance: Instance) -> tuple[str, ...]:
-    """Its values of the attributes that are spread over."""
-    return tuple([instance.attributes.get(name, "") for name in attributes])
 
 
 def local(kinds: tuple[Local, ...], group: str, instance: Instance) -> tuple[int, ...]:
@@ -96,44 +91,27 @@ def local(kinds: tuple[Local, ...], group: str, instance: Instance) -> tuple[int
     )
 
 
-def lot(group: str, name: str) -> int:
-    return zlib.crc32(f"{group}/{name}".encode())
+def turn(counts: Mapping[Path, int], group: str, values: Path) -> tuple[tuple[int, int, str], ...]:
+    """When instances with these values come: for each value the tasks that are there, then the lot."""
+    return tuple(
+        [(counts.get(values[: depth + 1], 0), zlib.crc32(f"{group}/{value}".encode()), value) for depth, value in enumerate(values)]
+    )
 
 
-def rank(grouped: bool, group: str, instance: Instance) -> int:
-    return lot(group, instance.id) if grouped else instance.rank
+def least(kinds: tuple[Local, ...], group: str, instances: Sequence[Instance]) -> list[Instance]:
+    if not kinds:
+        return list(instances)
+    keys = [local(kinds, group, each) for each in instances]
+    first = min(keys, default=())
+    return [each for each, key in zip(instances, keys, strict=True) if key == first]
 
 
-# ── without preparation ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def choose(order: Order, group: str, fleet: Fleet, candidates: Iterable[Instance], chance: Random) -> Instance | None:
-    """The instance that comes first, found by looking at all of them. `view.View` finds the same one without."""
-    left = list(candidates)
-    left = _least(left, [local(order.first, group, each) for each in left])
+def best(order: Order, group: str, fleet: Fleet, candidates: Sequence[Instance]) -> list[Instance]:
+    """The instances of which any may be the next, found by looking at all of them. `view.View` finds one of them without."""
+    left = least(order.first, group, candidates)
     if order.attributes:
-        left = _spread(order.attributes, group, fleet, left)
-    left = _least(left, [local(order.then, group, each) for each in left])
-    if not left:
-        return None
-    ranked = sorted((rank(order.grouped, group, each), each.id, each) for each in left)
-    return ranked[chance.randrange(len(ranked)) if order.random else 0][2]
-
-
-def _spread(attributes: tuple[str, ...], group: str, fleet: Fleet, candidates: list[Instance]) -> list[Instance]:
-    counts: dict[tuple[str, ...], int] = {}
-    for instance in fleet:
-        if tasks := instance.groups.get(group, 0):
-            values = path(attributes, instance)
-            for depth in range(1, len(values) + 1):
-                counts[values[:depth]] = counts.get(values[:depth], 0) + tasks
-    paths = [path(attributes, each) for each in candidates]
-    for depth in range(1, len(attributes) + 1):
-        keys = [(counts.get(values[:depth], 0), lot(group, values[depth - 1]), values[depth - 1]) for values in paths]
-        candidates, paths = _least(candidates, keys), _least(paths, keys)
-    return candidates
-
-
-def _least(things: list, keys: list) -> list:  # type: ignore[type-arg]
-    least = min(keys, default=None)
-    return [thing for thing, key in zip(things, keys, strict=True) if key == least]
+        counts = fleet.spread(order.attributes, group)
+        turns = [turn(counts, group, path(order.attributes, each)) for each in left]
+        first = min(turns, default=())
+        left = [each for each, its in zip(left, turns, strict=True) if its == first]
+    return least(order.then, group, left)

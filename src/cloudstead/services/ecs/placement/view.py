@@ -1,148 +1,119 @@
-"""The instances on which one kind of task could go, kept in the order in which they come into question.
+"""The instances of a fleet that meet some terms, kept in the order in which they come into question.
 
-    Branch of the first attribute    values by (tasks of the group, lot)
-    └── Branch of the second         the same within the value
-        └── Leaf                     instances by (what the other strategies compare, rank)
+    values of the attributes that are spread over
+    └── sorted: (what is left of cpu or memory, rank, id) of each instance with these values
 
-Only instances that would take the task are in it, so the first is the answer. Before a view is asked it looks at the instances that the fleet's journal
-names since the last time: placing a task changes one, so the next task costs one look and a few steps in sorted lists, however large the fleet.
+Neither the group nor the size of a task is in it, so that all tasks with the same terms and strategies share one view. Which values come first the
+fleet's counts tell; among the instances with these values a task that asks for so much looks only at those that have so much. It takes the first of
+them when it packs; else one by chance, which seldom is one that will not do, and looks through them only when it often was.
+
+Before a view is asked it looks at the instances that the fleet's journal names since the last time. Placing a task changes one: the next costs a few
+steps in sorted lists, however large the fleet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
+from typing import TypeAlias
 
 from sortedcontainers import SortedList
 
-from cloudstead.services.ecs.placement.fleet import Fleet, Instance
-from cloudstead.services.ecs.placement.needs import Needs, refusal
-from cloudstead.services.ecs.placement.strategies import Order, local, lot, path, rank
+from cloudstead.services.ecs.placement.fleet import Fleet, Instance, Path, path
+from cloudstead.services.ecs.placement.needs import Asked, Terms
+from cloudstead.services.ecs.placement.strategies import Local, Order, Resource, least, local, turn
 
-_LAST = (float("inf"),)
+_TRIES = 6  # by chance, before looking at one after the other
 
-
-class _Leaf:
-    __slots__ = ("_sorted",)
-
-    def __init__(self) -> None:
-        self._sorted = SortedList()  # of (compared, rank, id)
-
-    def __len__(self) -> int:
-        return len(self._sorted)
-
-    def add(self, path: tuple[str, ...], depth: int, key: _Key) -> None:
-        self._sorted.add(key)
-
-    def remove(self, path: tuple[str, ...], depth: int, key: _Key) -> None:
-        self._sorted.remove(key)
-
-    def count(self, path: tuple[str, ...], depth: int, tasks: int) -> None:
-        pass
-
-    def first(self, chance: Random | None) -> str:
-        least = self._sorted[0]
-        if chance is not None:
-            least = self._sorted[chance.randrange(self._sorted.bisect_right((least[0], *_LAST)))]
-        return str(least[2])
-
-
-class _Key(NamedTuple):
-    compared: tuple[int, ...]
-    rank: int
-    id: str
-
-
-class _Branch:
-    __slots__ = ("_children", "_counts", "_group", "_size", "_sorted", "_under")
-
-    def __init__(self, group: str, under: int) -> None:
-        self._group = group
-        self._under = under  # how many more attributes there are below
-        self._counts: dict[str, int] = {}  # tasks of the group, wherever they are; also where no more can go
-        self._children: dict[str, _Branch | _Leaf] = {}
-        self._sorted = SortedList()  # of (count, lot, value) of the values that have instances to offer
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def add(self, path: tuple[str, ...], depth: int, key: _Key) -> None:
-        child = self._child(path[depth])
-        if not len(child):
-            self._sorted.add(self._place(path[depth]))
-        child.add(path, depth + 1, key)
-        self._size += 1
-
-    def remove(self, path: tuple[str, ...], depth: int, key: _Key) -> None:
-        child = self._children[path[depth]]
-        child.remove(path, depth + 1, key)
-        self._size -= 1
-        if not len(child):
-            self._sorted.remove(self._place(path[depth]))
-
-    def count(self, path: tuple[str, ...], depth: int, tasks: int) -> None:
-        """So many more tasks of the group are there, or fewer."""
-        value = path[depth]
-        child = self._child(value)
-        offered = len(child) > 0
-        if offered:
-            self._sorted.remove(self._place(value))
-        self._counts[value] = self._counts.get(value, 0) + tasks
-        if offered:
-            self._sorted.add(self._place(value))
-        child.count(path, depth + 1, tasks)
-
-    def first(self, chance: Random | None) -> str:
-        return self._children[self._sorted[0][2]].first(chance)
-
-    def _child(self, value: str) -> _Branch | _Leaf:
-        child = self._children.get(value)
-        if child is None:
-            child = self._children[value] = _Branch(self._group, self._under - 1) if self._under else _Leaf()
-        return child
-
-    def _place(self, value: str) -> tuple[int, int, str]:
-        return (self._counts.get(value, 0), lot(self._group, value), value)
-
-
-class _Seen(NamedTuple):
-    """An instance as it stands in the view."""
-
-    path: tuple[str, ...]
-    tasks: int
-    key: _Key | None  # None: it would not take the task
-
-
-_NOWHERE = _Seen((), 0, None)
+Accept: TypeAlias = Callable[[Instance], bool]
+_Entry: TypeAlias = tuple[tuple[int, ...], int, str]
 
 
 class View:
-    """Of an order without `first`: what comes before a spread over an attribute cannot be kept sorted like this."""
+    """Of orders without `first`: what comes before a spread over an attribute cannot be kept sorted like this."""
 
-    def __init__(self, fleet: Fleet, needs: Needs, order: Order) -> None:
+    def __init__(self, fleet: Fleet, terms: Terms, attributes: tuple[str, ...], resources: tuple[Resource, ...]) -> None:
         self._fleet = fleet
-        self._needs = needs
-        self._order = order
+        self._terms = terms
+        self._attributes = attributes
+        self._resources: tuple[Local, ...] = resources
         self._start_over()
 
-    def first(self, chance: Random) -> Instance | None:
-        """The instance that comes first, in the fleet as it is now."""
+    def first(self, asked: Asked, order: Order, chance: Random) -> Instance | None:
+        """An instance than which none comes earlier."""
         self._catch_up()
-        if not len(self._root):
-            return None
-        return self._fleet.get(self._root.first(chance if self._order.random else None))
+        group = asked.needs.group
+        paths = list(self._sorted)
+        if len(paths) > 1:
+            counts = self._fleet.spread(self._attributes, group)
+            paths.sort(key=lambda values: turn(counts, group, values))
+        for values in paths:
+            found = self._among(values, asked, order.then, chance)
+            if found is not None:
+                return found
+        return None
 
-    @property
-    def behind(self) -> int:
-        """At how many instances it would have to look first."""
-        behind = self._fleet.behind(self._since)
-        return len(self._fleet) if behind is None else min(behind, len(self._fleet))
+    # one task
+
+    def _among(self, values: Path, asked: Asked, kinds: tuple[Local, ...], chance: Random) -> Instance | None:
+        entries = self._sorted[values]
+        low = entries.bisect_left(((getattr(asked.needs, self._resources[0]),),))
+        if kinds and kinds[0] != "instance":
+            return self._packed(entries, low, asked, kinds, chance)
+        members = self._fleet.members(asked.needs.group)
+        if not kinds or not members:
+            accept: Accept = asked.fits
+        else:
+            accept = lambda instance: instance.id not in members and asked.fits(instance)  # noqa: E731
+        if len(kinds) < 2:
+            found = self._any(entries, low, len(entries), accept, chance)
+        else:
+            found = self._packed(entries, low, asked, kinds[1:], chance, accept)
+        if found is not None or not kinds:
+            return found
+        there = [instance for id in members if (instance := self._fleet.get(id)) is not None and path(self._attributes, instance) == values]
+        return _one(least(kinds, asked.needs.group, [each for each in there if asked.fits(each)]), chance)
+
+    def _packed(
+        self, entries: SortedList, low: int, asked: Asked, kinds: tuple[Local, ...], chance: Random, accept: Accept | None = None
+    ) -> Instance | None:
+        """Of the fullest that will do."""
+        accept = accept or asked.fits
+        for at in range(low, len(entries)):
+            instance = self._at(entries, at)
+            if not accept(instance):
+                continue
+            equal = entries.bisect_left(((entries[at][0][0] + 1,),))
+            if len(kinds) == 1:
+                return self._any(entries, at, equal, accept, chance)
+            others = [self._at(entries, each) for each in range(at, equal)]
+            return _one(least(kinds, asked.needs.group, [each for each in others if accept(each)]), chance)
+        return None
+
+    def _any(self, entries: SortedList, low: int, high: int, accept: Accept, chance: Random) -> Instance | None:
+        if low >= high:
+            return None
+        for _ in range(_TRIES):
+            at = chance.randrange(low, high)
+            instance = self._at(entries, at)
+            if accept(instance):
+                return instance
+        for each in range(high - low):
+            instance = self._at(entries, low + (at - low + each) % (high - low))
+            if accept(instance):
+                return instance
+        return None
+
+    def _at(self, entries: SortedList, at: int) -> Instance:
+        instance = self._fleet.get(entries[at][2])
+        assert instance is not None  # the view has caught up
+        return instance
+
+    # keeping up
 
     def _start_over(self) -> None:
-        self._seen: dict[str, _Seen] = {}
-        depth = len(self._order.attributes)
-        self._root: _Branch | _Leaf = _Branch(self._needs.group, depth - 1) if depth else _Leaf()
+        self._seen: dict[str, tuple[Path, _Entry]] = {}
+        self._sorted: dict[Path, SortedList] = {}
         self._since = self._fleet.now
         for instance in self._fleet:
             self._look(instance.id)
@@ -158,35 +129,24 @@ class View:
                 self._look(instance)
 
     def _look(self, id: str) -> None:
-        was = self._seen.get(id, _NOWHERE)
         instance = self._fleet.get(id)
-        now = _NOWHERE if instance is None else self._standing(instance)
-        if now == was:
+        was, now = self._seen.get(id), None
+        if instance is not None and self._terms.met_by(instance):
+            now = (path(self._attributes, instance), (local(self._resources, "", instance), instance.rank, id))
+        if was == now:
             return
-        if was.key is not None and (was.key != now.key or was.path != now.path):
-            self._root.remove(was.path, 0, was.key)
-        if was.path != now.path or was.tasks != now.tasks:
-            self._recount(was, now)
-        if now.key is not None and (was.key != now.key or was.path != now.path):
-            self._root.add(now.path, 0, now.key)
-        if instance is None:
-            self._seen.pop(id, None)
-        else:
+        if was is not None:
+            entries = self._sorted[was[0]]
+            entries.remove(was[1])
+            if not entries:
+                del self._sorted[was[0]]
+            del self._seen[id]
+        if now is not None:
+            if now[0] not in self._sorted:
+                self._sorted[now[0]] = SortedList()
+            self._sorted[now[0]].add(now[1])
             self._seen[id] = now
 
-    def _recount(self, was: _Seen, now: _Seen) -> None:
-        if was.path == now.path:
-            self._root.count(now.path, 0, now.tasks - was.tasks)
-            return
-        if was.tasks:
-            self._root.count(was.path, 0, -was.tasks)
-        if now.tasks:
-            self._root.count(now.path, 0, now.tasks)
 
-    def _standing(self, instance: Instance) -> _Seen:
-        group, order = self._needs.group, self._order
-        values = path(order.attributes, instance)
-        tasks = instance.groups.get(group, 0) if order.attributes else 0
-        if refusal(self._needs, instance):
-            return _Seen(values, tasks, None)
-        return _Seen(values, tasks, _Key(local(order.then, group, instance), rank(order.grouped, group, instance), instance.id))
+def _one(instances: list[Instance], chance: Random) -> Instance | None:
+    return chance.choice(instances) if instances else None
