@@ -82,7 +82,7 @@ def _refuse_what_is_not_here(request: api.CreateTargetGroupRequest) -> None:
         unsupported("The target type 'lambda'")
     if request.protocol not in _HERE:
         unsupported(f"The protocol '{request.protocol}' of target groups")
-    if request.protocol_version not in (None, "HTTP1"):
+    if request.protocol_version not in (None, "", "HTTP1"):  # Terraform says that it says nothing
         unsupported(f"The protocol version '{request.protocol_version}'")
     if request.ip_address_type not in (None, "ipv4"):
         unsupported(f"The IP address type '{request.ip_address_type}'")
@@ -105,7 +105,7 @@ async def create_target_group(ctx: Context, request: api.CreateTargetGroupReques
         invalid("A VPC ID must be specified")
     if kind == "alb" and protocol != "TCP":
         invalid("Target groups with target type 'alb' must have the protocol 'TCP'")
-    if protocol not in HTTP and request.protocol_version is not None:
+    if protocol not in HTTP and request.protocol_version:
         invalid("Protocol version cannot be specified for target groups of this protocol")
     check = with_changes(defaults(protocol, kind), request, protocol)
     await places.require_vpc(ctx, request.vpc_id)
