@@ -72,9 +72,12 @@ class Faults:
         if chance() < self._reorder:
             self._held += out
             return []
-        out += self._held
-        self._held = []
-        return out
+        return out + self.late()
+
+    def late(self) -> list[bytes]:
+        """What was held back: a message is late, never lost, because no other follows it."""
+        held, self._held = self._held, []
+        return held
 
 
 class SessionClient:
@@ -173,6 +176,8 @@ class SessionClient:
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(0.1)
+            for late in self.outgoing.late() if self.outgoing is not None else []:
+                await self._socket.send(late)
             if self.unacknowledged:
                 await self.send(next(iter(self.unacknowledged.values())))
 

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import json
+import os
+import pty
+import shutil
+import struct
+import subprocess
+import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -151,5 +159,65 @@ def test_a_session_that_ends_takes_its_processes_along(tmp_path: Path) -> None:
                 await client.over.wait()
             await g.until_runs("sleep 999", False)
             assert any("sleep 1000" in each for each in await g.processes())
+
+    asyncio.run(main())
+
+
+# ------------------------------------------------------------------------------------------------------- the plugin itself
+
+
+class Plugin:
+    """AWS's own, in a terminal, as the AWS CLI starts it."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.output = b""
+        session = {"SessionId": opened.session_id, "StreamUrl": opened.stream_url, "TokenValue": opened.token_value}
+        arguments = [json.dumps(session), "us-east-1", "StartSession", "", json.dumps({"Target": "ecs:c_t_r"}), "http://127.0.0.1:1"]
+        self._terminal, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
+        self.process = subprocess.Popen(
+            ["session-manager-plugin", *arguments], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        os.set_blocking(self._terminal, False)
+
+    def type(self, data: bytes) -> None:
+        os.write(self._terminal, data)
+
+    async def shows(self, text: bytes) -> None:
+        async with asyncio.timeout(20):
+            while text not in self.output:
+                with contextlib.suppress(OSError):  # nothing yet, or nothing any more
+                    self.output += os.read(self._terminal, 65536)
+                await CLOCK.sleep(0.01)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._terminal)
+
+
+@pytest.mark.skipif(shutil.which("session-manager-plugin") is None, reason="session-manager-plugin is not installed")
+def test_the_plugin_of_aws_itself(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with ground(tmp_path / "data") as g:
+            plugin = Plugin(g.open("/bin/sh"))
+            try:
+                await plugin.shows(b"# ")
+                plugin.type(b"echo sum $((6 * 7)); stty size\r")
+                await plugin.shows(b"sum 42")
+                await plugin.shows(b"33 111")
+                plugin.type(b"yes 0123456789 | head -n 50000; echo e''nd\r")
+                await plugin.shows(b"\nend")
+                assert plugin.output.count(b"0123456789\r") == 50000
+                plugin.type(b"exit 4\r")
+                await plugin.shows(b"Exiting session with sessionId")
+            finally:
+                plugin.close()
+            plugin = Plugin(g.open("/bin/bash"))
+            try:
+                await plugin.shows(b"Unable to start command: Failed to start pty")
+            finally:
+                plugin.close()
 
     asyncio.run(main())
