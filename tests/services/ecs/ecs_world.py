@@ -16,15 +16,15 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from cloudstead.kernel.simulation import InjectedFault, Simulation
-from cloudstead.services.ecs.deployments.beginning import begin, once, room, unplaced
+from cloudstead.services.ecs.deployments.beginning import begin
 from cloudstead.services.ecs.deployments.health import healthy, occupies
 from cloudstead.services.ecs.deployments.limits import maximum, minimum_healthy
 from cloudstead.services.ecs.deployments.model import Deployment, Observed, Plan, Service, Task
 from cloudstead.services.ecs.deployments.plan import plan
-from cloudstead.services.ecs.deployments.sentences import no_place
+from cloudstead.services.ecs.deployments.remembering import placed, room, unplaced
 from cloudstead.services.ecs.placement.fleet import Fleet, Registered, Share
 from cloudstead.services.ecs.placement.needs import Needs
-from cloudstead.services.ecs.placement.placing import Placed, Placer, closest
+from cloudstead.services.ecs.placement.placing import Placed, Placer, Refusal, closest
 from cloudstead.services.ecs.placement.ports import PortNeed
 from cloudstead.services.ecs.placement.strategies import SERVICE
 
@@ -270,29 +270,28 @@ class World:
         ports = (PortNeed(80, host_port=STATIC if version.static_port else 0),)
         needs = Needs(group=f"service:{self.service.name}", cpu=256, memory=128, ports=ports)
         ids = [f"t{self.number()}" for _ in range(count)]
-        placed: list[Placed] = []
+        found: tuple[Placed, ...] = ()
+        refusals: tuple[Refusal, ...] = ()
         if instance:
-            found = placer.place_on(needs, ids[0], instance)
-            placed, refusals = ([found], ()) if isinstance(found, Placed) else ([], (found,))
+            answer = placer.place_on(needs, ids[0], instance)
+            if isinstance(answer, Placed):
+                found = (answer,)
+            else:
+                refusals = (answer,)
         else:
             result = placer.place(needs, ids, SERVICE)
-            placed, refusals = list(result.placed), result.refusals
-        for each in placed:
+            found, refusals = result.placed, result.refusals
+        for each in found:
             zone = self.instances[each.instance].zone
             task = Task(id=each.task, deployment=deployment, created=now, checked=version.checked, instance=each.instance, zone=zone)
             self.rows[each.task] = Row(task, revision, each.share)
-        if len(placed) < count:
-            self.service = replace(self.service, state=unplaced(self.service, now))
-            self.complain(closest(refusals), now)
-        elif self.service.state.blocked:
-            self.service = replace(self.service, state=replace(self.service.state, blocked=0))
-
-    def complain(self, refusal: object, now: float) -> None:
-        told = once(self.service.state, "no place", now, 6 * 3600.0)
-        if told is not None:
-            self.service = replace(self.service, state=told)
-            instance, reason = (refusal.instance, refusal.reason) if refusal is not None else ("", "")  # type: ignore[attr-defined]
-            self.events.append(no_place(self.service.name, instance, reason).message)
+        if len(found) == count:
+            self.service = replace(self.service, state=placed(self.service))
+            return
+        refusal = closest(refusals)
+        state, events = unplaced(self.service, now, refusal.instance if refusal else "", refusal.reason if refusal else "")
+        self.service = replace(self.service, state=state)
+        self.events += [event.message for event in events]
 
     def open(self, row: Row) -> bool:
         container = self.containers.get(row.task.id)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from cloudstead.services.ecs.deployments import sentences
 from cloudstead.services.ecs.deployments.accounting import LONGEST_WAIT, waiting
-from cloudstead.services.ecs.deployments.beginning import begin, room, unplaced
+from cloudstead.services.ecs.deployments.beginning import begin
 from cloudstead.services.ecs.deployments.capacity import distribute
 from cloudstead.services.ecs.deployments.health import alive, healthy, occupies
 from cloudstead.services.ecs.deployments.limits import maximum, minimum_healthy, threshold
@@ -28,6 +28,7 @@ from cloudstead.services.ecs.deployments.model import (
     Threshold,
 )
 from cloudstead.services.ecs.deployments.plan import Unplanned, plan
+from cloudstead.services.ecs.deployments.remembering import placed, room, unplaced
 
 NOW = 1_767_225_600.0
 
@@ -82,7 +83,7 @@ def said(made: Plan) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("desired", "percent", "least"), [(4, 50, 2), (4, 100, 4), (1, 50, 1), (3, 50, 2), (10, 33, 4), (5, 0, 0), (0, 100, 0)]
+    ("desired", "percent", "least"), [(4, 50, 2), (4, 100, 4), (1, 50, 1), (3, 50, 2), (10, 33, 4), (5, 0, 0), (0, 100, 0), (4, 150, 4)]
 )
 def test_the_minimum_is_rounded_up(desired: int, percent: int, least: int) -> None:
     assert minimum_healthy(desired, percent) == least
@@ -224,6 +225,14 @@ def test_scaling_in_takes_pending_tasks_first_and_protected_ones_never() -> None
     assert {stop.task for stop in first.stops} == {"v1-pending-0", "v1-pending-1"}
     assert made(service(0), tasks(3, protected_until=NOW + 60)).requeue_after == 60
     assert stops(made(service(0), tasks(3, protected_until=NOW - 1))) == {"v1": 3}
+
+
+def test_a_surplus_that_cannot_go_takes_no_serving_task_with_it() -> None:
+    """The one that does not serve yet is protected: the other one stays, until there is another that serves."""
+    starting = tasks(1, running_since=NOW - 5, proven=False, protected_until=NOW + 60)
+    serving = tuple(replace(task, id="v1-serving") for task in tasks(1))
+    assert stops(made(service(1), starting, serving)) == {}
+    assert stops(made(service(1), starting, serving, now=NOW + 60)) == {"v1": 1}
 
 
 def test_a_protected_task_outlasts_a_deployment_until_its_time() -> None:
@@ -380,10 +389,14 @@ def test_a_new_deployment_does_not_wait_for_the_failures_of_the_one_before() -> 
 
 def test_when_there_is_no_place_old_tasks_make_some_as_far_as_the_minimum_allows() -> None:
     wanted = updated(4, minimum=50, maximum=200)
-    wanted = replace(wanted, state=unplaced(wanted, NOW))
+    state, events = unplaced(wanted, NOW, "i1", "RESOURCE:CPU")
+    wanted = replace(wanted, state=state)
+    assert [event.message for event in events] == [sentences.no_place("web", "i1", "RESOURCE:CPU").message]
+    assert unplaced(wanted, NOW + 5, "i1", "RESOURCE:CPU")[1] == []  # it was said
     first = made(wanted, tasks(4))
     assert (starts(first), stops(first), first.requeue_after) == ({}, {"v1": 2}, 5)
     assert starts(made(replace(wanted, state=room(wanted)), tasks(4))) == {"v2": 4}
+    assert len(unplaced(replace(wanted, state=placed(wanted)), NOW + 60)[1]) == 1  # it had a place in between
 
 
 # ── ends and steadiness ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@
     health.py       which tasks count
     capacity.py     over capacity providers
     beginning.py    a new deployment takes the place of the one before
+    remembering.py  what one plan leaves to the next: no place for a task, what was said already
     sentences.py    a service's events
 
 A plan is carried out in one transaction: the tasks that it starts and stops are rows in which it is written what is wanted of them. So it happens

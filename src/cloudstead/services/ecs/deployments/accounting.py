@@ -46,6 +46,7 @@ class Draft:
         self.events: list[Event] = []
         self.stuck = False
         self.good = {task.id for task in observed.tasks if healthy(task, service, now)}
+        self.serving = len(self.good)  # less those that this plan stops
 
     @property
     def primary(self) -> Deployment:
@@ -61,6 +62,7 @@ class Draft:
 
     def stop(self, task: Task, why: Why) -> None:
         self.stops.append(Stop(task.id, why))
+        self.serving -= self.is_good(task)
         if why == "unhealthy":
             self.fail(task)
 

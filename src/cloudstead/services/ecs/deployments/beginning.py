@@ -16,27 +16,3 @@ def begin(service: Service, id: str, revision: str, now: float) -> Service:
     fresh = Deployment(id=id, revision=revision, created=now, updated=now, desired=service.desired, reason=in_progress(id))
     older = tuple(replace(each, status="ACTIVE") for each in service.deployments)
     return replace(service, deployments=(fresh, *older), state=State())
-
-
-def unplaced(service: Service, now: float, *, first: float = 5.0, most: float = 60.0) -> State:
-    """There was no place for a task: when to try again, if nothing changes on the instances before."""
-    blocked = service.state.blocked + 1
-    wait = min(most, first * 2.0 ** min(blocked - 1, 16))
-    return replace(service.state, blocked=blocked, launch_after=max(service.state.launch_after, now + wait))
-
-
-def room(service: Service) -> State:
-    """Instances have come or have become emptier: whoever waited for a place tries at once."""
-    return replace(service.state, blocked=0, launch_after=0.0) if service.state.blocked and not service.state.impaired else service.state
-
-
-def once(state: State, about: str, now: float, every: float) -> State | None:
-    """The state when something has been said again; None: it was said less than `every` seconds ago."""
-    if any(name == about and now - when < every for name, when in state.told):
-        return None
-    return replace(state, told=(*(each for each in state.told if each[0] != about), (about, now)))
-
-
-def forget(state: State, about: str) -> State:
-    """The cause is gone: it may be said again."""
-    return replace(state, told=tuple(each for each in state.told if each[0] != about))

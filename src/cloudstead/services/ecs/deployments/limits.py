@@ -11,7 +11,8 @@ LEAST_THRESHOLD, MOST_THRESHOLD = 3, 200
 
 
 def minimum_healthy(desired: int, percent: int) -> int:
-    return -(-desired * percent // 100)
+    """Never more than are desired, or nothing could ever be replaced."""
+    return min(desired, -(-desired * percent // 100))
 
 
 def maximum(desired: int, percent: int) -> int:

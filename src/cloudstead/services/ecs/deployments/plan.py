@@ -6,12 +6,10 @@ from msgspec.structs import replace
 
 from cloudstead.services.ecs.deployments import daemon, replica, sentences
 from cloudstead.services.ecs.deployments.accounting import Draft, judge, take_account
-from cloudstead.services.ecs.deployments.beginning import forget, once
 from cloudstead.services.ecs.deployments.capacity import distribute
 from cloudstead.services.ecs.deployments.health import alive, changes_at, occupies
 from cloudstead.services.ecs.deployments.model import Event, Observed, Plan, Service, Start
-
-AGAIN = 6 * 3600.0  # "duplicate event messages are omitted until either the cause is resolved or six hours passes"
+from cloudstead.services.ecs.deployments.remembering import SAY_AGAIN, forget, once
 
 
 class Unplanned(ValueError):
@@ -84,7 +82,7 @@ def _say(draft: Draft, steady: bool) -> None:
 
 
 def _once(draft: Draft, about: str, event: Event) -> None:
-    told = once(draft.state, about, draft.now, AGAIN)
+    told = once(draft.state, about, draft.now)
     if told is not None and not draft.service.ending:
         draft.state = told
         draft.events.append(event)
@@ -112,5 +110,5 @@ def _next_look(draft: Draft) -> float | None:
         times.append(draft.state.launch_after)
     for task in draft.observed.tasks:
         times += [time for time in (changes_at(task, draft.service, now), task.protected_until) if time is not None and time > now]
-    times += [when + AGAIN for name, when in draft.state.told if name == "steady"]
+    times += [when + SAY_AGAIN for name, when in draft.state.told if name == "steady"]
     return min((time - now for time in times if time > now), default=None)

@@ -59,7 +59,7 @@ def _kept(draft: Draft, task: Task) -> bool:
 def _stop_bad(draft: Draft, bad: list[Task], short: int) -> int:
     """Stop unhealthy tasks. Returns how many."""
     stopped = 0
-    replaced = len(draft.good) >= draft.desired
+    replaced = draft.serving >= draft.desired
     for task in sorted(bad, key=lambda task: (task.proven, task.created, task.id)):
         if task.proven and not replaced and (short <= 0 or stopped):
             continue
@@ -76,14 +76,12 @@ def _stop_others(draft: Draft, others: list[Task], live: list[Task], short: int)
         if task.phase == "PENDING":
             draft.stop(task, _why(task))
             short -= 1
-    good, making_room = len(draft.good), floor < draft.desired
+    making_room = floor < draft.desired
     for task in in_order((task for task in _free(draft, others) if task.phase == "RUNNING"), live, draft.is_good):
-        if making_room and short <= 0 and good - draft.is_good(task) < draft.desired:
-            break
-        if good - draft.is_good(task) < floor:
+        after = draft.serving - draft.is_good(task)
+        if after < floor or (making_room and short <= 0 and after < draft.desired):
             break
         draft.stop(task, _why(task))
-        good -= draft.is_good(task)
         short -= 1
 
 
@@ -91,8 +89,12 @@ def _stop_surplus(draft: Draft, keepers: list[Task]) -> None:
     surplus = len(keepers) - draft.desired
     if surplus <= 0:
         return
-    for task, _ in zip(in_order(_free(draft, keepers), keepers, draft.is_good), range(surplus), strict=False):
+    least = minimum_healthy(draft.desired, draft.service.minimum)
+    for task in in_order(_free(draft, keepers), keepers, draft.is_good):
+        if surplus == 0 or draft.serving - draft.is_good(task) < min(least, draft.serving):
+            break
         draft.stop(task, "ending" if draft.service.ending else "surplus")
+        surplus -= 1
 
 
 def _free(draft: Draft, tasks: Iterable[Task]) -> list[Task]:
