@@ -7,6 +7,8 @@ import inspect
 
 import pytest
 
+from cloudstead.http.server import loop_factory
+
 LONGEST = 60.0  # seconds
 
 
@@ -15,5 +17,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), LONGEST))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:  # as the daemon runs
+        runner.run(asyncio.wait_for(pyfuncitem.obj(**arguments), LONGEST))
     return True

@@ -76,6 +76,24 @@ async def test_a_target_that_refuses_is_passed_over_and_without_any_the_connecti
             writer.close()
 
 
+async def test_a_server_may_speak_first(tmp_path: Path) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 ready")
+        writer.close()
+
+    async with world(tmp_path, "network") as lb:
+        group = await lb.group(protocol="TCP")
+        _, port = await lb.listen(forward(group), protocol="TCP")
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        lb.routes["172.31.9.1", 80] = server.sockets[0].getsockname()[1]
+        await lb.register(group, "172.31.9.1")
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection(lb.address, port)
+            assert await reader.read() == b"220 ready"
+            writer.close()
+        server.close()
+
+
 async def test_a_target_may_be_told_of_the_client_by_the_proxy_protocol(tmp_path: Path) -> None:
     async with world(tmp_path, "network") as lb:
         group = await lb.group(protocol="TCP")

@@ -17,7 +17,7 @@ from cloudstead.kernel.clock import SystemClock
 from cloudstead.services.elbv2 import api
 from cloudstead.services.elbv2.health.probing import probe
 from cloudstead.services.elbv2.health.states import FAILED, HEALTHY, TIMEOUT, mismatch
-from cloudstead.services.elbv2.model import HealthCheck
+from cloudstead.services.elbv2.model import TARGETS, HealthCheck
 from cloudstead.services.elbv2.traffic.dialing import Place
 
 
@@ -402,3 +402,20 @@ async def test_a_check_says_how_a_target_did(tmp_path: Path) -> None:
         assert await probe(nowhere, check("/200"), lb.dial, clock) == FAILED
         assert await probe(here, HealthCheck(protocol="TCP"), lb.dial, clock) == HEALTHY
         assert await probe(nowhere, HealthCheck(protocol="TCP"), lb.dial, clock) == FAILED
+
+
+async def test_a_target_that_went_before_anybody_was_told_is_not_missed(tmp_path: Path) -> None:
+    """Rows change when a transaction ends; watchers hear of it when it is on the disk. Requests come in between."""
+    async with world(tmp_path) as lb:
+        group = await lb.group()
+        _, port = await lb.listen(forward(group))
+        old, new = await lb.serve("old", named("old")), await lb.serve("new", named("new"))
+        await lb.register(group, old, new)
+        assert {text_of(await get(port, lb.address)) for _ in range(4)} == {"old", "new"}
+        found = lb.balancing.groups.find(("000000000000", "us-east-1", group))
+        assert found is not None
+        with lb.cloud.store.transaction() as tx:
+            tx.delete(TARGETS, lb.key(group, old))
+        chosen = [lb.balancing.groups.choose(found) for _ in range(4)]
+        assert {each.id for each in chosen if each is not None} == {new}
+        assert None not in chosen

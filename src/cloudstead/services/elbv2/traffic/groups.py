@@ -102,21 +102,26 @@ class Groups:
             stuck: the id and port to which a cookie leads; taken if it is still good.
             excluded: targets that have been tried.
         """
-        candidates = self._candidates(group)
-        if excluded:
-            candidates = [each for each in candidates if each.key not in excluded]
-        table = self._store.table(TARGETS)
-        if stuck is not None:
-            key = (*group.row.key, *stuck)
-            if any(each.key == key and each.healthy for each in candidates):
-                return table.get(key)
-        chosen = group.turns.choose(candidates, group.way, self._clock.time())
-        return None if chosen is None else table.get(chosen)
+        return self._chosen(group, stuck, excluded) or self._chosen(group, stuck, excluded)
+
+    def _chosen(self, group: Group, stuck: tuple[str, ...] | None, excluded: Container[Key]) -> Target | None:
+        candidates = [each for each in self._candidates(group) if each.key not in excluded] if excluded else self._candidates(group)
+        key = (*group.row.key, *stuck) if stuck is not None else None
+        if key is None or not any(each.key == key and each.healthy for each in candidates):
+            key = group.turns.choose(candidates, group.way, self._clock.time())
+        return None if key is None else self._row(group, key)
+
+    def _row(self, group: Group, key: Key) -> Target | None:
+        """A candidate's row. One that is gone was so a moment ago, before anybody was told: who are the candidates is to be asked again."""
+        row = self._store.table(TARGETS).get(key)
+        if row is None:
+            group.candidates = None
+        return row
 
     def hashed(self, group: Group, number: int, excluded: Container[Key] = ()) -> Target | None:
         """The same target for the same number, as long as targets stay the same."""
         among = [each for each in usable(self._candidates(group), group.way) if each.key not in excluded]
-        return self._store.table(TARGETS).get(among[number % len(among)].key) if among else None
+        return self._row(group, among[number % len(among)].key) if among else None
 
     def _candidates(self, group: Group) -> list[Candidate]:
         if group.candidates is None:

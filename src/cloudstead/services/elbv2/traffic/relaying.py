@@ -17,6 +17,7 @@ from cloudstead.services.elbv2.health.probing import unverified
 from cloudstead.services.elbv2.model import Target
 from cloudstead.services.elbv2.traffic.groups import CONNECT_SECONDS, Group, Groups
 
+EARLY = 64 << 10  # bytes of a client that are kept until its target is connected
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 
@@ -89,14 +90,45 @@ class Flow:
 
 
 class _Near(Side):
-    """The client's side: nothing is read before there is somebody to tell it."""
+    """The client's side. What it says before there is somebody to tell is kept, and beyond a limit it is held back."""
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__(flow)
+        self._early: list[bytes] = []
+        self._kept = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not paused here: uvloop reads all the same until this has returned.
         super().connection_made(transport)
-        assert self.transport is not None
-        self.transport.pause_reading()
         self.flow.relay.flows.add(self.flow)
         self.flow.task = asyncio.get_running_loop().create_task(self.flow.relay.join(self.flow))
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is not None:
+            super().data_received(data)
+            return
+        self._early.append(data)
+        self._kept += len(data)
+        if self._kept > EARLY and self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        if self.other is None:
+            self.ended = True
+            return self.transport is not None and self.transport.can_write_eof()
+        return super().eof_received()
+
+    def joined(self, far: Side) -> None:
+        """There is somebody now."""
+        self.other = far
+        if far.transport is not None:
+            far.transport.writelines(self._early)
+            if self.ended and far.transport.can_write_eof():
+                far.transport.write_eof()
+        if self._kept > EARLY and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+        self._early.clear()
+        self._kept = 0
 
 
 class Relay:
@@ -161,6 +193,7 @@ class Relay:
     async def _connect(self, flow: Flow, group: Group, target: Target) -> Side:
         place = self._groups.place(target)
         far = flow.far = Side(flow)
+        far.other = flow.near  # a server may be the first to speak
         async with self._clock.timeout(CONNECT_SECONDS):
             dialled = await self._groups.dial(place)
             tls = unverified() if group.row.protocol == "TLS" else None
@@ -187,11 +220,10 @@ class Relay:
             flow.cut()
             return
         flow.over = over
-        far.other, near.other = near, far
         if group.proxy_protocol:
             local = near.transport.get_extra_info("sockname") or ("127.0.0.1", 0)
             far.transport.write(proxy_header(peer, local))
-        near.transport.resume_reading()
+        near.joined(far)
 
 
 def proxy_header(client: tuple[str, int], here: tuple[str, int]) -> bytes:
