@@ -93,7 +93,7 @@ class DockerHost(Daemon):
             "mounts": [
                 line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.data) in line or str(layout.run) in line
             ],
-            "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**{layout.cgroup}") if path.is_dir()],
+            "cgroups": [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if folder.endswith(layout.cgroup)],  # others come and go
             "links": [line for line in command("ip", "-o", "link") if layout.instance in line],
             "tables": [line for line in command("nft", "list", "tables") if layout.instance in line],
             "run": [str(layout.run)] if layout.run.exists() else [],

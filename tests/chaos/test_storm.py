@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -20,6 +21,8 @@ from docker_host import DockerHost, processes_of, why_no_docker
 pytestmark = pytest.mark.skipif(bool(why_no_docker()), reason=why_no_docker())
 
 CLIENTS, SECONDS, WITHIN = 16, 15.0, 30.0
+LOG_LINES = 200
+SWEPT_WITHIN = 75.0  # what a killed engine host had mounted for a moment goes with the next sweep, once a minute
 NAMES = [f"storm{number}" for number in range(4)]
 COMMANDS = ["sleep 100", "sleep 0.3; exit 3", "true", "trap '' TERM; sleep 50", "while :; do echo x; sleep 0.01; done"]
 ACTIONS = [
@@ -53,9 +56,68 @@ def host(tmp_path: Path) -> Iterator[DockerHost]:
         yield running
 
 
+class Scene:
+    """What a container is like when it is first found that something asked of it gets no answer: what the engine thinks, and what the kernel says."""
+
+    def __init__(self, host: DockerHost) -> None:
+        self.host = host
+        self.seen: dict[str, str] = {}
+
+    def look(self, target: str) -> None:
+        name = next((name for name in NAMES if name in target), "")
+        if name and self.seen.setdefault(name, "…") == "…":
+            known = self.host.run("inspect", "--format", "{{.Id}} {{json .State}}", name, check=False)
+            id = known.stdout.strip().partition(" ")[0]
+            folder = Layout(self.host.data).containers / (id or "none") / "bundle"
+            notes = (
+                {path.name: path.read_text(errors="replace").strip() for path in folder.glob("[!hrlc]*") if path.is_file()} if id else {}
+            )
+            record = folder / "record.json"
+            self.seen[name] = "\n".join(
+                [
+                    f"{name} after {time.monotonic():.1f}: {known.stdout}{known.stderr}",
+                    f"record: {record.read_text().strip() if record.exists() else None}",
+                    f"notes: {notes}",
+                    *(f"{path}: {path.read_text().strip()}" for path in freezers_of(id)),
+                    *(line for pid in processes_around(id) for line in told_of(pid)),
+                ]
+            )
+
+    def text(self) -> str:
+        log = self.host.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return "\n".join([*self.seen.values(), "the end of the log:", *log])
+
+
+def freezers_of(id: str) -> list[Path]:
+    found = [path for pattern in (f"freezer/**/{id}", f"**/{id}") for path in Path("/sys/fs/cgroup").glob(pattern)] if id else []
+    names = ("freezer.state", "cgroup.events", "cgroup.procs")
+    return list(dict.fromkeys(file for folder in found for name in names if (file := folder / name).exists()))
+
+
+def processes_around(id: str) -> list[int]:
+    """The monitor of a container, and what is in its cgroups."""
+    pids = []
+    for entry in Path("/proc").iterdir():
+        if id and entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if id in (entry / "cmdline").read_text(errors="replace") or id in (entry / "cgroup").read_text():
+                    pids.append(int(entry.name))
+    return pids
+
+
+def told_of(pid: int) -> list[str]:
+    wanted = ("Name:", "State:", "PPid:", "SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:")
+    try:
+        status = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(wanted)]
+        return [f"process {pid}: {', '.join(status)}", f"  waits in {Path(f'/proc/{pid}/wchan').read_text()}"]
+    except OSError as error:
+        return [f"process {pid}: {error}"]
+
+
 class Client:
-    def __init__(self, host: DockerHost, seed: int) -> None:
+    def __init__(self, host: DockerHost, seed: int, scene: Scene) -> None:
         self.path = str(host.socket)
+        self.scene = scene
         self.chance = random.Random(seed)
         self.wrong: list[Any] = []
 
@@ -103,6 +165,7 @@ class Client:
                     answer += piece
             except TimeoutError:
                 self.wrong.append((method, target, "no answer"))
+                self.scene.look(target)
             except OSError:
                 time.sleep(0.02)
         expected = (
@@ -114,7 +177,8 @@ class Client:
 
 def test_a_storm_leaves_nothing_stuck_and_nothing_behind(host: DockerHost) -> None:
     until = time.monotonic() + SECONDS
-    clients = [Client(host, seed) for seed in range(CLIENTS)]
+    scene = Scene(host)
+    clients = [Client(host, seed, scene) for seed in range(CLIENTS)]
     threads = [threading.Thread(target=client.run, args=(until,)) for client in clients]
     for thread in threads:
         thread.start()
@@ -128,17 +192,18 @@ def test_a_storm_leaves_nothing_stuck_and_nothing_behind(host: DockerHost) -> No
     for thread in threads:
         thread.join(WITHIN + 5)
         assert not thread.is_alive()
-    assert [wrong for client in clients for wrong in client.wrong] == []
+    assert [wrong for client in clients for wrong in client.wrong] == [], scene.text()
+    host.docker("run", "--rm", "busybox", "true")  # which waits for the engine host, should that have been killed just now
     listed = host.docker("ps", "-a", "--format", "{{.Names}}").split()
     assert len(set(listed)) == len(listed)
     if listed:
         host.docker("rm", "-f", "-v", *listed)
     host.docker("run", "--rm", *(f"-p127.0.0.1:{29500 + number}:80" for number in range(len(NAMES))), "busybox", "true")
     layout = Layout(host.data)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + SWEPT_WITHIN
     while (left := remains(layout)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert left == []
+    assert left == [], scene.text()
     assert "Traceback" not in host.log.read_text()
 
 

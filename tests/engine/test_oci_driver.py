@@ -228,6 +228,26 @@ def test_a_host_that_dies_is_started_anew_and_containers_go_on(tmp_path: Path) -
     played(tmp_path, scenario)
 
 
+def test_a_host_that_dies_again_while_it_is_started_is_followed_by_one_other(tmp_path: Path) -> None:
+    async def scenario(g: Ground, engine: Engine) -> None:
+        runs = await g.started(*ENDLESS)
+        host = engine.host
+        assert host is not None
+        for _ in range(4):
+            process = host._process
+            assert process is not None
+            process.kill()
+            await g.until(lambda process=process: host._process is not None and host._process is not process)  # type: ignore[misc]
+        async with asyncio.timeout(8):
+            again = await g.ran("sh", "-c", "exit 3")
+        assert g.driver.inspect(again).exit_code == 3
+        await asyncio.sleep(1)
+        assert len([pid for pid in children_of(os.getpid()) if "engine.host" in command_of(pid)]) == 1
+        await g.driver.stop(runs, within=0)
+
+    played(tmp_path, scenario)
+
+
 def test_a_host_that_dies_while_containers_are_started_and_ended_leaves_nothing_half_done(tmp_path: Path) -> None:
     async def scenario(g: Ground, engine: Engine) -> None:
         host = engine.host

@@ -14,6 +14,7 @@ from cloudstead.engine.errors import Conflict, EngineError, Failed, Unavailable
 from cloudstead.engine.network.api import Attachment, PodNetwork, PortMapping
 from cloudstead.engine.pods import recovery
 from cloudstead.engine.pods.commands import FoundContainer
+from cloudstead.engine.pods.records import Container
 from cloudstead.engine.pods.simulated import Faults, Process, Program, SimulatedDriver, SimulatedMachine
 from cloudstead.engine.pods.specs import ContainerSpec, ExecSpec, PodSpec, Resources
 from cloudstead.engine.pods.states import ContainerStatus, PodEvent
@@ -376,6 +377,102 @@ def test_a_daemon_that_dies_leaves_nobody_waiting() -> None:
             await waiting
 
     Simulation(2).run(scenario)
+
+
+def test_an_end_that_nobody_heard_of_is_noticed_although_the_container_was_being_changed_when_all_were_looked_at() -> None:
+    async def scenario(sim: Simulation, machine: SimulatedMachine, driver: SimulatedDriver) -> None:
+        machine.programs["job"] = Program(seconds=5, exit_code=3)
+        job = await started(driver, "job")
+        stopping = asyncio.ensure_future(driver.wait(job))
+        async with driver.records.container(job).lock:  # as who pauses it has it, and waits for the host
+            machine.deaf()
+            await sim.clock.sleep(10)
+            machine.listen(driver._told, driver._host_lost)
+            machine.host_dies(1)
+            await sim.clock.sleep(5)
+            assert not stopping.done()
+        async with sim.clock.timeout(1):
+            assert (await stopping).code == 3
+        assert driver.inspect(job).state == "exited"
+
+    played(scenario)
+
+
+def test_a_pause_that_nobody_heard_of_is_noticed_although_the_container_changed_while_all_were_looked_at() -> None:
+    async def scenario(sim: Simulation, machine: SimulatedMachine, driver: SimulatedDriver) -> None:
+        machine.programs["web"] = Program()
+        web = await started(driver, "web")
+        container, list_ = driver.records.container(web), driver._list
+        machine.containers[web].freeze()  # by a host that was killed before it could answer
+
+        async def changed_meanwhile(only: tuple[str, ...] = ()) -> list[FoundContainer]:
+            found = await list_(only)
+            if not only:
+                driver.records.set(container, oom_killed=True)
+            return found
+
+        driver._list = changed_meanwhile  # type: ignore[method-assign]
+        machine.host_dies(1)
+        await sim.clock.sleep(2)
+        assert driver.inspect(web).state == "paused"
+        async with sim.clock.timeout(1):
+            await driver.stop(web, within=0)
+
+    played(scenario)
+
+
+def test_what_is_killed_while_it_is_being_paused_dies() -> None:
+    async def scenario(sim: Simulation, machine: SimulatedMachine, driver: SimulatedDriver) -> None:
+        machine.programs["web"] = Program()
+        web = await started(driver, "web")
+        frozen, answered, freeze = asyncio.Event(), asyncio.Event(), driver._freeze
+
+        async def slowly(container: Container) -> None:
+            await freeze(container)
+            frozen.set()
+            await answered.wait()
+
+        driver._freeze = slowly  # type: ignore[method-assign]
+        pausing = asyncio.ensure_future(driver.pause(web))
+        await frozen.wait()
+        await driver.signal(web, "KILL")
+        assert driver.inspect(web).state == "running"
+        answered.set()
+        with pytest.raises(Conflict, match="is not running"):
+            await pausing
+        async with sim.clock.timeout(1):
+            assert (await driver.wait(web)).code == 137
+
+    played(scenario)
+
+
+def test_who_stops_what_somebody_else_resumes_just_then_does_not_wait_for_long() -> None:
+    async def scenario(sim: Simulation, machine: SimulatedMachine, driver: SimulatedDriver) -> None:
+        machine.programs["stubborn"] = Program(ignores=("SIGTERM",))
+        stubborn = await started(driver, "stubborn")
+        await driver.pause(stubborn)
+        thawing, thaw, signal = asyncio.Event(), driver._thaw, driver._signal
+        resuming: list[asyncio.Future[None]] = []
+
+        async def resumed_meanwhile(container: Container, number: int) -> None:
+            await signal(container, number)
+            if not resuming:
+                resuming.append(asyncio.ensure_future(driver.resume(stubborn)))
+                await sim.clock.sleep(0.1)
+
+        async def slowly(container: Container) -> None:
+            await thawing.wait()
+            await thaw(container)
+
+        driver._signal, driver._thaw = resumed_meanwhile, slowly  # type: ignore[method-assign]
+        stopping = asyncio.ensure_future(driver.stop(stubborn, within=2))
+        await sim.clock.sleep(1)
+        thawing.set()
+        async with sim.clock.timeout(3):
+            await asyncio.gather(*resuming, stopping)
+        assert driver.inspect(stubborn).exit_code == 137
+
+    played(scenario)
 
 
 # ------------------------------------------------------------------------------------------------------------------ recovery

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from cloudstead.engine.errors import EngineError
 from cloudstead.http.messages import HttpResponse
+
+log = logging.getLogger(__name__)
 
 JSON = ("Content-Type", "application/json")
 _encode = msgspec.json.Encoder().encode
@@ -80,7 +84,11 @@ class Begun:
 
     async def __anext__(self) -> bytes:
         first, self._first = self._first, None
-        return await anext(self._rest) if first is None else first
+        try:
+            return await anext(self._rest) if first is None else first
+        except EngineError as error:  # all that can be said now is that this is not the whole
+            log.warning("an answer was cut off: %s", error.message)
+            raise ConnectionResetError(error.message) from None
 
     async def aclose(self) -> None:
         async with closing(self._rest):

@@ -286,6 +286,13 @@ def is_frozen(cgroups: Tree, group: str) -> bool:
     return "freezer" in cgroups.mounts and _text(f"{cgroups.folder('freezer', group)}/freezer.state").strip() == "FROZEN"
 
 
+def is_to_freeze(cgroups: Tree, group: str) -> bool:
+    """Its processes were asked to stand still, whether all of them do or not yet: signals wait until they go on (v1)."""
+    if cgroups.kernel.version == 2:
+        return _text(f"{cgroups.unified}{group}/cgroup.freeze").strip() == "1"
+    return "freezer" in cgroups.mounts and _text(f"{cgroups.folder('freezer', group)}/freezer.state").strip() in ("FREEZING", "FROZEN")
+
+
 # ---------------------------------------------------------------------------------------------------------------- memory
 
 

@@ -139,8 +139,9 @@ class RemoveContainer(Command[None], frozen=True, kw_only=True):
 
 
 class ListContainers(Command[list[FoundContainer]], frozen=True, kw_only=True):
-    """All of this instance. Those that run are watched from now on: their end is told."""
+    """All of this instance, or those that are named. Those that run are watched from now on: their end is told."""
 
+    only: tuple[HexId, ...] = ()
     answers: ClassVar[type[list[FoundContainer]]] = list[FoundContainer]
 
 

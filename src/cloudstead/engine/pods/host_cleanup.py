@@ -78,7 +78,7 @@ async def kill_all(group: str) -> None:
     deadline = time.monotonic() + END_WITHIN
     pause = 0.001
     while not cgroups.kill(tree, group):
-        if cgroups.is_frozen(tree, group):
+        if cgroups.is_to_freeze(tree, group):
             cgroups.freeze(tree, group, False)
         if time.monotonic() > deadline:
             raise Failed(f"processes in the cgroup {group} do not end after SIGKILL")

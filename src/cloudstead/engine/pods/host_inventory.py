@@ -30,7 +30,7 @@ async def list_containers(host: Host, command: commands.ListContainers, descript
     """With hundreds of them others have their turn in between."""
     pods = pods_of(host)
     found = []
-    for number, files in enumerate(all_files(host)):
+    for number, files in enumerate(_named(host, command.only) or all_files(host)):
         record = files.read()
         if record is not None:
             record = adopt(pods, files, record)
@@ -39,6 +39,10 @@ async def list_containers(host: Host, command: commands.ListContainers, descript
         if number % AT_A_TIME == AT_A_TIME - 1:
             await asyncio.sleep(0)
     return found
+
+
+def _named(host: Host, containers: tuple[str, ...]) -> list[Files]:
+    return [Files(host.layout, container) for container in containers]
 
 
 def all_files(host: Host) -> list[Files]:
@@ -60,7 +64,7 @@ def adopt(pods: Pods, files: Files, record: Record) -> Record:
 
 def _found(files: Files, record: Record) -> commands.FoundContainer:
     found = look(files, record)
-    paused = found.state == "running" and cgroups.is_frozen(cgroups.tree(), record.cgroup)
+    paused = found.state == "running" and cgroups.is_to_freeze(cgroups.tree(), record.cgroup)
     return commands.FoundContainer(
         id=record.id,
         pod=record.pod,

@@ -69,7 +69,7 @@ async def resume_container(host: Host, command: commands.ResumeContainer, descri
     pods = pods_of(host)
     async with pods.alone(command.id):
         _, record = pods.require_running(command.id)
-        if not cgroups.is_frozen(cgroups.tree(), record.cgroup):
+        if not cgroups.is_to_freeze(cgroups.tree(), record.cgroup):
             raise Conflict(f"Container {command.id} is not paused")
         if _is_runc(record):
             await _freeze(record, False)

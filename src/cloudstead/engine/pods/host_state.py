@@ -144,7 +144,10 @@ class Pods:
         log.warning("the monitor of container %s has ended by itself, which ends the container", watched.record.id)
         init = open_pidfd(watched.record.init)
         if init is not None:
-            cgroups.kill(cgroups.tree(), watched.record.cgroup)
+            tree = cgroups.tree()
+            cgroups.kill(tree, watched.record.cgroup)
+            if cgroups.is_to_freeze(tree, watched.record.cgroup):
+                cgroups.freeze(tree, watched.record.cgroup, False)  # what is frozen cannot die
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(init, signal.SIGKILL)  # and with it its PID namespace, where there is no cgroup
             try:

@@ -11,6 +11,7 @@ until then (`Container.early`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 
@@ -112,8 +113,12 @@ class Lifecycle(PodLife):
 
     # start
 
+    async def _ready(self) -> None:
+        """Wait, but not for ever, until commands can be given and all that runs is known."""
+
     async def _start(self, container: Container) -> None:
         pod = container.pod
+        await self._ready()  # without the lock: what runs already may be found again now
         async with container.lock:
             self._require_there(container)
             if container.status.state == "paused":
@@ -134,6 +139,7 @@ class Lifecycle(PodLife):
                 self._leave_later(pod)
 
     def _is_running(self, container: Container, pid: int, started: float) -> None:
+        container.killed = False
         self.records.set(
             container,
             state="running",
@@ -215,13 +221,20 @@ class Lifecycle(PodLife):
         container.delivering.append(number)
         try:
             await self._signal(container, number)
+            container.killed = container.killed or (number == SIGKILL and container.alive)
             if number in container.delivering:
                 self.records.tell("kill", container, signal=str(number))
         finally:
             if number in container.delivering:
                 container.delivering.remove(number)
-        if container.status.state == "paused" and number in (SIGKILL, number_of(container.spec.stop_signal)):
-            await self._resume(container)  # what is frozen cannot die
+        if number in (SIGKILL, number_of(container.spec.stop_signal)):
+            await self._let_die(container)
+
+    async def _let_die(self, container: Container) -> None:
+        """What is frozen cannot die. Others may want the same, so it may go on by the time that it is its turn."""
+        if container.status.state == "paused":
+            with contextlib.suppress(Conflict):
+                await self._resume(container)
 
     async def _stop(self, container: Container, within: float, number: int) -> None:
         async with container.lock:  # a start that is under way
@@ -263,6 +276,10 @@ class Lifecycle(PodLife):
             if container.status.state == "paused":
                 raise Conflict(f"Container {container.id} is already paused")
             await self._freeze(container)
+            if container.killed:  # meanwhile
+                await self._thaw(container)
+            if container.killed:
+                raise Conflict(f"container {container.id} is not running")
             if container.alive:
                 self._unwatch_health(container)
                 self.records.set(container, state="paused")

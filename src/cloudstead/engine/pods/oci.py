@@ -59,6 +59,8 @@ class OciDriver(ContainerFiles):
         self._kernel = limits.Kernel()  # what this machine's can limit
         self._there = asyncio.Event()  # the host, and all that is to be known of it; waited for only when it was lost
         self._there.set()
+        self._losses = 0  # of hosts
+        self._starting_host: asyncio.Task[None] | None = None
         self._stopped = False
 
     # the driver itself
@@ -72,7 +74,7 @@ class OciDriver(ContainerFiles):
         self.host.lost = self._host_lost
         self._stopped = False
         self._kernel = _kernel(await self.host.call(commands.DescribeHost()))
-        await self._reconcile(self.host.call(commands.ListContainers()))
+        await self._reconcile()
 
     async def stop_driver(self) -> None:
         self._stopped = True
@@ -94,37 +96,45 @@ class OciDriver(ContainerFiles):
             removed.append(f"what the container {key} wrote, which is no more")
         self._suspects = unknown
         removed += await self.volumes.release_strays(self.records.containers)
-        await self._reconcile(self.host.call(commands.ListContainers()))
+        await self._reconcile()
         return removed
 
     def _host_lost(self) -> None:
         """Containers go on; what ran beside them can no longer be heard of."""
         log.warning("the engine host has ended; a new one is started")
+        self._losses += 1
         self._there.clear()
         for execution in list(self._executions.values()):
             execution.ended(LOST)
         self._executions.clear()
-        self._spawn(self._host_again())
+        if self._starting_host is None or self._starting_host.done():
+            self._starting_host = self._spawn(self._host_again())
 
     async def _host_again(self) -> None:
+        """One task only, however often a host ends meanwhile: two would end each other's hosts."""
         pause, longest = HOST_AGAIN
         while not self._stopped:
+            losses = self._losses
             try:
                 await self.host.restart()
                 await self.networks.restore()
-                await self._reconcile(self.host.call(commands.ListContainers()))
-                self._there.set()
-                return
+                await self._reconcile()
+                if self._losses == losses:
+                    self._there.set()
+                    return
             except (EngineError, OSError) as error:
                 log.warning("the engine host cannot be started: %s", error)
             await self.clock.sleep(pause)
             pause = min(longest, pause * 2)
 
-    async def _host_there(self) -> None:
+    async def _ready(self) -> None:
         """Wait for a new host that is being started, but not for ever: whoever calls it then is told why there is none."""
         with contextlib.suppress(TimeoutError):
             async with self.clock.timeout(PATIENCE):
                 await self._there.wait()
+
+    async def _list(self, only: tuple[str, ...] = ()) -> list[commands.FoundContainer]:
+        return await self.host.call(commands.ListContainers(only=only))
 
     # life
 
@@ -138,7 +148,7 @@ class OciDriver(ContainerFiles):
             await self.volumes.use(name, container.id)
 
     async def _run(self, container: Container) -> tuple[int, float]:
-        await self._host_there()
+        await self._ready()
         waiting = self._attaching.pop(container.id, [])
         try:
             await self._claim(container)
@@ -227,7 +237,7 @@ class OciDriver(ContainerFiles):
     async def _execute(self, container: Container, spec: ExecSpec) -> RunningExec:
         id = ids.hex_digits(64)
         command = commands.ExecContainer(container=container.id, exec=id, spec=spec)
-        await self._host_there()
+        await self._ready()
         started, descriptors = await self.host.call_with_descriptors(command)
         streams = exec_streams(spec, descriptors)
 
@@ -295,11 +305,11 @@ class OciDriver(ContainerFiles):
             raise InvalidArgument("configured logging driver does not support reading")
 
         async def open() -> list[int]:
-            await self._host_there()
+            await self._ready()
             try:
                 _, descriptors = await self.host.call_with_descriptors(commands.OpenLog(id=container))
             except Unavailable:  # it ended just now
-                await self._host_there()
+                await self._ready()
                 _, descriptors = await self.host.call_with_descriptors(commands.OpenLog(id=container))
             return descriptors
 

@@ -38,6 +38,7 @@ class Container:
         self.early: tuple[int, Exit] | None = None  # the end of a process, told before the answer that it runs
         self.delivering: list[int] = []  # signals that are being sent
         self.resuming = False
+        self.killed = False  # this run was sent SIGKILL
         self.removed = False
 
     @property

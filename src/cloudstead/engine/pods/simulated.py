@@ -18,7 +18,7 @@ from cloudstead.engine.errors import Conflict, EngineError, InvalidArgument
 from cloudstead.engine.network.api import AttachedInterface, Networks, PodNetwork, PortMapping
 from cloudstead.engine.pods import limits
 from cloudstead.engine.pods.api import Streams
-from cloudstead.engine.pods.commands import ContainerExited, ContainerOom, ExecExited
+from cloudstead.engine.pods.commands import ContainerExited, ContainerOom, ExecExited, FoundContainer
 from cloudstead.engine.pods.execution import RunningExec
 from cloudstead.engine.pods.reconciling import Reconciling
 from cloudstead.engine.pods.records import Container, Pod
@@ -89,12 +89,16 @@ class SimulatedDriver(Reconciling):
         while True:
             await self.machine.back()
             try:
-                await self._reconcile(self.machine.do("list", _answer(self.machine.list)))
+                await self._reconcile()
                 return
             except EngineError:
                 await self.clock.sleep(1.0)
 
     # what a driver answers
+
+    async def _list(self, only: tuple[str, ...] = ()) -> list[FoundContainer]:
+        found = await self.machine.do("list", _answer(self.machine.list))
+        return [each for each in found if not only or each.id in only]
 
     async def _check(self, pod: Pod, spec: ContainerSpec) -> None:
         limits.check(spec.resources, KERNEL)

@@ -97,9 +97,9 @@ async def drop_volume(host: Host, command: commands.DropVolume, descriptors: lis
         raise Failed(f"the volume {command.name} cannot be unmounted")  # what is mounted there must not be deleted
     removed = host.layout.volumes / f"{REMOVED}{command.name}"
     if removed.exists():
-        await host.fork(shutil.rmtree, str(removed))
+        await host.fork(_delete, str(removed))
     folder.rename(removed)
-    await host.fork(shutil.rmtree, str(removed))
+    await host.fork(_delete, str(removed))
 
 
 @handles(commands.MeasureVolumes)
@@ -113,10 +113,20 @@ async def sweep_volumes(host: Host, command: commands.SweepVolumes, descriptors:
     keep, strays = set(command.keep), []
     for folder in sorted(host.layout.volumes.iterdir()):
         if folder.name.startswith(REMOVED):
-            await host.fork(shutil.rmtree, str(folder))
+            await host.fork(_delete, str(folder))
         elif folder.name not in keep and not _remove_empty(folder):
             strays.append(folder.name)
     return strays
+
+
+def _delete(folder: str) -> None:
+    """In a child. Who removes a volume and who sweeps may be about the same one at once."""
+
+    def failed(function: object, path: str, why: tuple[type[BaseException], BaseException, object]) -> None:
+        if not isinstance(why[1], FileNotFoundError):
+            raise why[1]
+
+    shutil.rmtree(folder, onerror=failed)
 
 
 def _remove_empty(folder: Path) -> bool:
