@@ -272,10 +272,12 @@ def test_processes_of_a_group_are_frozen_and_killed(group: tuple[cgroups.Tree, s
         assert cgroups.processes(tree, name) == [process.pid]
         assert not cgroups.remove(tree, name)
         cgroups.freeze(tree, name, True)
+        assert cgroups.is_to_freeze(tree, name)
         until(lambda: cgroups.is_frozen(tree, name))
         assert Path(f"/proc/{process.pid}/stat").read_text().split()[2] in "DS"
         cgroups.freeze(tree, name, False)
         until(lambda: not cgroups.is_frozen(tree, name))
+        assert not cgroups.is_to_freeze(tree, name)
         assert not cgroups.kill(tree, name)
         assert process.wait(10) == -9
         until(lambda: cgroups.kill(tree, name))

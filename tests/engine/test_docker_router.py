@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 import pytest
 
+from cloudstead.engine.dockerapi.answers import begun
 from cloudstead.engine.dockerapi.bodies import read_body
 from cloudstead.engine.dockerapi.filters import Filters
 from cloudstead.engine.dockerapi.parameters import Parameters
 from cloudstead.engine.dockerapi.routing import ROUTES, Routes, split_version
-from cloudstead.engine.errors import InvalidArgument
+from cloudstead.engine.errors import InvalidArgument, Unavailable
 from docker_stage import Stage, staged
 
 
@@ -24,6 +25,24 @@ def on_a_stage(test: Callable[[Stage], Awaitable[None]]) -> None:
             await test(stage)
 
     asyncio.run(play())
+
+
+# ---------------------------------------------------------------------------------------------------------------- streams
+
+
+def test_an_answer_that_cannot_go_on_is_cut_off_and_said_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise Unavailable("the engine host has ended")
+
+    async def play() -> None:
+        answer = await begun(pieces())
+        assert await anext(answer) == b"first"
+        with pytest.raises(ConnectionResetError):  # for which the connection is closed before the last chunk
+            await anext(answer)
+
+    asyncio.run(play())
+    assert caplog.messages == ["an answer was cut off: the engine host has ended"]
 
 
 # ---------------------------------------------------------------------------------------------------------------- paths

@@ -14,6 +14,7 @@ import pytest
 from cloudstead.engine.errors import Conflict, EngineError, Failed, InvalidArgument, NotFound, Unsupported
 from cloudstead.engine.host.client import HostClient, needs_root
 from cloudstead.engine.host.layout import Layout
+from cloudstead.engine.volumes import commands
 from cloudstead.engine.volumes.model import USES, VOLUMES
 from cloudstead.engine.volumes.volumes import Volumes
 from cloudstead.kernel.clock import SystemClock
@@ -54,6 +55,11 @@ def without_host(story: Callable[[Volumes, Store], Awaitable[None]], backend: Me
 
 def mounts() -> list[str]:
     return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
+def fill(folder: Path) -> None:
+    for number in range(1000):
+        (folder / str(number)).touch()
 
 
 async def refused(kind: type[EngineError], waiting: Awaitable[Any]) -> str:
@@ -261,6 +267,21 @@ def test_a_removal_that_was_cut_off_is_finished(tmp_path: Path) -> None:
         assert await volumes.sweep() == ["the volume half, whose removal was cut off"]
         assert sorted(path.name for path in folder.iterdir()) == ["full-stray", "whole"]
         assert await volumes.sweep() == []
+
+    with_host(tmp_path, story)
+
+
+@needs_host
+def test_a_volume_may_be_removed_and_swept_at_once(tmp_path: Path) -> None:
+    async def story(volumes: Volumes, store: Store, host: HostClient) -> None:
+        for number in range(4):
+            await volumes.create(name := f"large-{number}")
+            fill(Path(volumes.mountpoint(name)))
+            removing = asyncio.ensure_future(volumes.remove(name))
+            while not removing.done():
+                await host.call(commands.SweepVolumes(keep=(name,)))
+            await removing
+        assert list(host.layout.volumes.iterdir()) == []
 
     with_host(tmp_path, story)
 
