@@ -69,9 +69,8 @@ class Scene:
             known = self.host.run("inspect", "--format", "{{.Id}} {{json .State}}", name, check=False)
             id = known.stdout.strip().partition(" ")[0]
             folder = Layout(self.host.data).containers / (id or "none") / "bundle"
-            notes = (
-                {path.name: path.read_text(errors="replace").strip() for path in folder.glob("[!hrlc]*") if path.is_file()} if id else {}
-            )
+            noted = [path for name in ("pid", "started", "oom", "oom-killed", "conmon.log", id) if (path := folder / name).is_file()]
+            notes = {path.name: path.read_text(errors="replace").strip() for path in noted}
             record = folder / "record.json"
             self.seen[name] = "\n".join(
                 [
