@@ -593,7 +593,11 @@ def test_a_root_file_system_is_imported_however_it_is_compressed(tmp_path: Path,
     run(story())
 
 
-@pytest.mark.parametrize("data", [b"", b"no tar" * 1000, b"short", gzip.compress(b"no tar" * 1000), gzip.compress(tar_of({"a": b""}))[:-9]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no tar" * 1000, b"short", gzip.compress(b"no tar" * 1000), gzip.compress(tar_of({"a": b""}))[:-9]],
+    ids=["nothing", "text", "a word", "text in gzip", "cut off gzip"],
+)
 def test_what_is_no_tar_is_not_imported(tmp_path: Path, data: bytes) -> None:
     async def story() -> None:
         async with shop(tmp_path / "a") as here:

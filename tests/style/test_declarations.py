@@ -30,8 +30,13 @@ ON_EVERYTHING = {
         "DescribeAddressesAttribute",
         "DescribeAvailabilityZones",
         "DescribeDhcpOptions",
+        "DescribeIamInstanceProfileAssociations",
+        "DescribeImages",
+        "DescribeInstanceCreditSpecifications",
+        "DescribeInstanceStatus",
         "DescribeInstanceTypeOfferings",
         "DescribeInstanceTypes",
+        "DescribeInstances",
         "DescribeInternetGateways",
         "DescribeKeyPairs",
         "DescribeNatGateways",
@@ -86,6 +91,7 @@ ON_EVERYTHING = {
         "ListClusters",
         "ListTaskDefinitionFamilies",
         "ListTaskDefinitions",
+        "ListTasks",
         "PutAccountSetting",
         "PutAccountSettingDefault",
     },
@@ -145,6 +151,7 @@ TAGGED = {
     "ec2": {
         "dhcp-options",
         "elastic-ip",
+        "instance",
         "internet-gateway",
         "key-pair",
         "natgateway",
@@ -168,6 +175,7 @@ TAGGED = {
 UNTAGGED = {
     "ec2:AllocateAddress": "makes one",
     "ec2:ImportKeyPair": "makes one",
+    "ec2:RunInstances": "makes them",
     "ecr-public:DescribeRepositories": "of several repositories",
     "ecs:RegisterTaskDefinition": "of a revision that is not there yet",
     "events:ListRuleNamesByTarget": "of all rules of a bus",
@@ -241,7 +249,8 @@ def resources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, 
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.resource != "*"], ids=lambda one: f"{one.service}-{one.name}")
 def test_what_is_declared_is_an_arn_even_for_what_is_not_there(operation: Operation, resources: dict[str, tuple[str, ...]]) -> None:
     for arn in resources[f"{operation.service}:{operation.name}"]:
-        assert arn == "name" or Arn.parse(arn).service in (action_prefix(operation.service), "iam")  # "name": the request says the ARN itself
+        # "name": the request says the ARN itself
+        assert arn == "name" or Arn.parse(arn).service in (action_prefix(operation.service), "iam")
 
 
 def about(operation: Operation, resources: dict[str, tuple[str, ...]]) -> set[str]:

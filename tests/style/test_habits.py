@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +83,9 @@ def test_no_path_of_somebodys_machine_is_written_down(folder: str) -> None:
     own = re.compile(r"/(?:home|Users)/(?!you\b)[a-z]\w*/|/wo" + r"rk/")  # in two parts, so that this line is no finding
     files = (path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".toml", ".sh"))
     assert [str(path.relative_to(ROOT)) for path in files if own.search(path.read_text())] == []
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest imports them by it, and would take one for the other."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1] == []
