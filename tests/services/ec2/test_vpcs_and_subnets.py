@@ -202,7 +202,7 @@ def test_what_does_not_act_is_refused_and_not_swallowed(ec2: Any, vpc: str, refu
     code, sentence = refusal(ec2.create_vpc, CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True)
     assert (code, sentence) == ("UnsupportedOperation", "The parameter AmazonProvidedIpv6CidrBlock is not supported by Cloudstead.")
     assert ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.9.0/24", Ipv6Native=False)["Subnet"]["State"] == "available"
-    assert refusal(ec2.run_instances, ImageId="ami-1", MinCount=1, MaxCount=1)[0] == "NotImplemented"
+    assert refusal(ec2.describe_volumes)[0] == "NotImplemented"
 
 
 def test_tags_come_with_what_is_made_and_later(ec2: Any, refusal: Refusal) -> None:

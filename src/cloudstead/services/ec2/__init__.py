@@ -1,4 +1,4 @@
-"""EC2, the part that stands under everything: VPCs and all that is in them, addresses, key pairs, instance types. Instances are not here yet."""
+"""EC2, the part that stands under everything: VPCs and all that is in them, addresses, key pairs, instances and their types."""
 
 from cloudstead.kernel.operations import Service
 
@@ -22,8 +22,15 @@ SERVICE = Service(
         "zones",
         "key_pairs",
         "instance_types",
+        "images",
+        "instances",
+        "launching",
+        "metadata_options",
+        "instance_attributes",
+        "instance_profiles",
         "tagging",
     ),
     tables="model:TABLES",
     start="controller:start",
+    eager=True,  # machines end, and ask for their metadata, also when nobody calls
 )

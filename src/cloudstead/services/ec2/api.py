@@ -19,6 +19,8 @@ AddressMaxResults: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
 DITMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=100)]
 DITOMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
 DescribeDhcpOptionsMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
+DescribeIamInstanceProfileAssociationsMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
+DescribeInstanceCreditSpecificationsMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
 DescribeInternetGatewaysMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
 DescribeNatGatewaysMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
 DescribeNetworkAclsMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
@@ -28,13 +30,16 @@ DescribeSecurityGroupRulesMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1
 DescribeSecurityGroupsMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
 DescribeSubnetsMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
 DescribeVpcsMaxResults: TypeAlias = Annotated[int, Meta(ge=5, le=1000)]
+ElasticInferenceAcceleratorCount: TypeAlias = Annotated[int, Meta(ge=1, le=2147483647)]
 PrivateIpAddressCount: TypeAlias = Annotated[int, Meta(ge=1, le=31)]
 
 # Enumerations
 
 AccountAttributeName: TypeAlias = Literal["supported-platforms", "default-vpc"]
 AddressAttributeName: TypeAlias = Literal["domain-name"]
+AmdSevSnpSpecification: TypeAlias = Literal["enabled", "disabled"]
 ArchitectureType: TypeAlias = Literal["i386", "x86_64", "arm64", "x86_64_mac", "arm64_mac"]
+ArchitectureValues: TypeAlias = Literal["i386", "x86_64", "arm64", "x86_64_mac", "arm64_mac"]
 AttachmentLimitType: TypeAlias = Literal["shared", "dedicated"]
 AttachmentStatus: TypeAlias = Literal["attaching", "attached", "detaching", "detached"]
 AutoProvisionZonesState: TypeAlias = Literal["enabled", "disabled"]
@@ -45,7 +50,10 @@ AvailabilityZoneState: TypeAlias = Literal["available", "information", "impaired
 BandwidthWeightingType: TypeAlias = Literal["default", "vpc-1", "ebs-1"]
 BlockPublicAccessMode: TypeAlias = Literal["off", "block-bidirectional", "block-ingress"]
 BootModeType: TypeAlias = Literal["legacy-bios", "uefi"]
+BootModeValues: TypeAlias = Literal["legacy-bios", "uefi", "uefi-preferred"]
+CapacityReservationPreference: TypeAlias = Literal["capacity-reservations-only", "open", "none"]
 ConnectivityType: TypeAlias = Literal["private", "public"]
+DeviceType: TypeAlias = Literal["ebs", "instance-store"]
 DiskType: TypeAlias = Literal["hdd", "ssd"]
 DomainType: TypeAlias = Literal["vpc", "standard"]
 EbsEncryptionSupport: TypeAlias = Literal["unsupported", "supported"]
@@ -53,8 +61,31 @@ EbsNvmeSupport: TypeAlias = Literal["unsupported", "supported", "required"]
 EbsOptimizedSupport: TypeAlias = Literal["unsupported", "supported", "default"]
 EnaSupport: TypeAlias = Literal["unsupported", "supported", "required"]
 EphemeralNvmeSupport: TypeAlias = Literal["unsupported", "supported", "required"]
+EventCode: TypeAlias = Literal["instance-reboot", "system-reboot", "system-maintenance", "instance-retirement", "instance-stop"]
 FlexibleEnaQueuesSupport: TypeAlias = Literal["unsupported", "supported"]
 HostnameType: TypeAlias = Literal["ip-name", "resource-name"]
+HttpTokensState: TypeAlias = Literal["optional", "required"]
+HypervisorType: TypeAlias = Literal["ovm", "xen"]
+IamInstanceProfileAssociationState: TypeAlias = Literal["associating", "associated", "disassociating", "disassociated"]
+ImageState: TypeAlias = Literal["pending", "available", "invalid", "deregistered", "transient", "failed", "error", "disabled"]
+ImageTypeValues: TypeAlias = Literal["machine", "kernel", "ramdisk"]
+ImdsSupportValues: TypeAlias = Literal["v2.0"]
+InstanceAttributeName: TypeAlias = Literal[
+    "instanceType", "kernel", "ramdisk", "userData", "disableApiTermination", "instanceInitiatedShutdownBehavior", "rootDeviceName",
+    "blockDeviceMapping", "productCodes", "sourceDestCheck", "groupSet", "ebsOptimized", "sriovNetSupport", "enaSupport", "enclaveOptions",
+    "disableApiStop"
+]
+InstanceAutoRecoveryState: TypeAlias = Literal["disabled", "default"]
+InstanceBandwidthWeighting: TypeAlias = Literal["default", "vpc-1", "ebs-1"]
+InstanceBootModeValues: TypeAlias = Literal["legacy-bios", "uefi"]
+InstanceInterruptionBehavior: TypeAlias = Literal["hibernate", "stop", "terminate"]
+InstanceLifecycleType: TypeAlias = Literal["spot", "scheduled", "capacity-block", "interruptible-capacity-reservation"]
+InstanceMetadataEndpointState: TypeAlias = Literal["disabled", "enabled"]
+InstanceMetadataOptionsState: TypeAlias = Literal["pending", "applied"]
+InstanceMetadataProtocolState: TypeAlias = Literal["disabled", "enabled"]
+InstanceMetadataTagsState: TypeAlias = Literal["disabled", "enabled"]
+InstanceRebootMigrationState: TypeAlias = Literal["disabled", "default"]
+InstanceStateName: TypeAlias = Literal["pending", "running", "shutting-down", "terminated", "stopping", "stopped"]
 InstanceStorageEncryptionSupport: TypeAlias = Literal["unsupported", "required"]
 InstanceTypeHypervisor: TypeAlias = Literal["nitro", "xen"]
 IpSource: TypeAlias = Literal["amazon", "byoip", "none"]
@@ -62,11 +93,14 @@ Ipv6AddressAttribute: TypeAlias = Literal["public", "private"]
 KeyFormat: TypeAlias = Literal["pem", "ppk"]
 KeyType: TypeAlias = Literal["rsa", "ed25519"]
 LocationType: TypeAlias = Literal["region", "availability-zone", "availability-zone-id", "outpost"]
+MarketType: TypeAlias = Literal["spot", "capacity-block", "interruptible-capacity-reservation", "on-demand"]
+MonitoringState: TypeAlias = Literal["disabled", "disabling", "enabled", "pending"]
 NatGatewayAddressStatus: TypeAlias = Literal["assigning", "unassigning", "associating", "disassociating", "succeeded", "failed"]
 NatGatewayApplianceModifyState: TypeAlias = Literal["modifying", "completed", "failed"]
 NatGatewayApplianceState: TypeAlias = Literal["attaching", "attached", "detaching", "detached", "attach-failed", "detach-failed"]
 NatGatewayApplianceType: TypeAlias = Literal["network-firewall-proxy"]
 NatGatewayState: TypeAlias = Literal["pending", "failed", "available", "deleting", "deleted"]
+NestedVirtualizationSpecification: TypeAlias = Literal["enabled", "disabled"]
 NetworkCardInterfaceType: TypeAlias = Literal["interface", "efa", "efa-only", "secondary"]
 NetworkInterfaceAttribute: TypeAlias = Literal["description", "groupSet", "sourceDestCheck", "attachment", "associatePublicIpAddress"]
 NetworkInterfaceCreationType: TypeAlias = Literal["efa", "efa-only", "branch", "trunk"]
@@ -80,6 +114,8 @@ NitroEnclavesSupport: TypeAlias = Literal["unsupported", "supported"]
 NitroTpmSupport: TypeAlias = Literal["unsupported", "supported"]
 PhcSupport: TypeAlias = Literal["unsupported", "supported"]
 PlacementGroupStrategy: TypeAlias = Literal["cluster", "partition", "spread"]
+PlatformValues: TypeAlias = Literal["Windows"]
+ProductCodeValues: TypeAlias = Literal["devpay", "marketplace"]
 RebootMigrationSupport: TypeAlias = Literal["unsupported", "supported"]
 ResourceType: TypeAlias = Literal[
     "capacity-reservation", "client-vpn-endpoint", "customer-gateway", "carrier-gateway", "coip-pool", "declarative-policies-report",
@@ -111,13 +147,23 @@ RouteOrigin: TypeAlias = Literal["CreateRouteTable", "CreateRoute", "EnableVgwRo
 RouteState: TypeAlias = Literal["active", "blackhole", "filtered"]
 RouteTableAssociationStateCode: TypeAlias = Literal["associating", "associated", "disassociating", "disassociated", "failed"]
 RuleAction: TypeAlias = Literal["allow", "deny"]
+SecondaryInterfaceStatus: TypeAlias = Literal["available", "in-use"]
+SecondaryInterfaceType: TypeAlias = Literal["secondary"]
 ServiceManaged: TypeAlias = Literal["alb", "nlb", "rnat", "rds"]
+SeverityLabel: TypeAlias = Literal["informational", "low", "medium", "high", "critical"]
+ShutdownBehavior: TypeAlias = Literal["stop", "terminate"]
+SpotInstanceType: TypeAlias = Literal["one-time", "persistent"]
+StatusName: TypeAlias = Literal["reachability"]
+StatusType: TypeAlias = Literal["passed", "failed", "insufficient-data", "initializing"]
 SubnetCidrBlockStateCode: TypeAlias = Literal["associating", "associated", "disassociating", "disassociated", "failing", "failed"]
 SubnetState: TypeAlias = Literal["pending", "available", "unavailable", "failed", "failed-insufficient-capacity"]
+SummaryStatus: TypeAlias = Literal["ok", "impaired", "insufficient-data", "not-applicable", "initializing"]
 SupportedAdditionalProcessorFeature: TypeAlias = Literal["amd-sev-snp", "nested-virtualization"]
 Tenancy: TypeAlias = Literal["default", "dedicated", "host"]
+TpmSupportValues: TypeAlias = Literal["v2.0"]
 UsageClassType: TypeAlias = Literal["spot", "on-demand", "capacity-block"]
 VirtualizationType: TypeAlias = Literal["hvm", "paravirtual"]
+VolumeType: TypeAlias = Literal["standard", "io1", "io2", "gp2", "sc1", "st1", "gp3"]
 VpcAttributeName: TypeAlias = Literal["enableDnsSupport", "enableDnsHostnames", "enableNetworkAddressUsageMetrics"]
 VpcCidrBlockStateCode: TypeAlias = Literal["associating", "associated", "disassociating", "disassociated", "failing", "failed"]
 VpcEncryptionControlExclusionState: TypeAlias = Literal["enabling", "enabled", "disabling", "disabled"]
@@ -166,6 +212,11 @@ class AddressAttribute(Struct, kw_only=True, rename="pascal"):
     allocation_id: str | None = None
     ptr_record: str | None = None
     ptr_record_update: PtrUpdateStatus | None = None
+
+
+class ApplicationStatusSummary(Struct, kw_only=True, rename="pascal"):
+    status: SummaryStatus | None = None
+    impaired_since: Timestamp | None = None
 
 
 class AssignedPrivateIpAddress(Struct, kw_only=True, rename="pascal"):
@@ -224,8 +275,35 @@ class AvailabilityZoneSubGeography(Struct, kw_only=True, rename="pascal"):
     name: str | None = None
 
 
+class BlockDeviceMapping(Struct, kw_only=True, rename="pascal"):
+    ebs: EbsBlockDevice | None = None
+    no_device: str | None = None
+    device_name: str | None = None
+    virtual_name: str | None = None
+
+
 class BlockPublicAccessStates(Struct, kw_only=True, rename="pascal"):
     internet_gateway_block_mode: BlockPublicAccessMode | None = None
+
+
+class CapacityReservationSpecification(Struct, kw_only=True, rename="pascal"):
+    capacity_reservation_preference: CapacityReservationPreference | None = None
+    capacity_reservation_target: CapacityReservationTarget | None = None
+
+
+class CapacityReservationSpecificationResponse(Struct, kw_only=True, rename="pascal"):
+    capacity_reservation_preference: CapacityReservationPreference | None = None
+    capacity_reservation_target: CapacityReservationTargetResponse | None = None
+
+
+class CapacityReservationTarget(Struct, kw_only=True, rename="pascal"):
+    capacity_reservation_id: str | None = None
+    capacity_reservation_resource_group_arn: str | None = None
+
+
+class CapacityReservationTargetResponse(Struct, kw_only=True, rename="pascal"):
+    capacity_reservation_id: str | None = None
+    capacity_reservation_resource_group_arn: str | None = None
 
 
 class ConnectionTrackingConfiguration(Struct, kw_only=True, rename="pascal"):
@@ -238,6 +316,30 @@ class ConnectionTrackingSpecificationRequest(Struct, kw_only=True, rename="pasca
     tcp_established_timeout: Int32 | None = None
     udp_stream_timeout: Int32 | None = None
     udp_timeout: Int32 | None = None
+
+
+class ConnectionTrackingSpecificationResponse(Struct, kw_only=True, rename="pascal"):
+    tcp_established_timeout: Int32 | None = None
+    udp_stream_timeout: Int32 | None = None
+    udp_timeout: Int32 | None = None
+
+
+class CpuOptions(Struct, kw_only=True, rename="pascal"):
+    core_count: Int32 | None = None
+    threads_per_core: Int32 | None = None
+    amd_sev_snp: AmdSevSnpSpecification | None = None
+    nested_virtualization: NestedVirtualizationSpecification | None = None
+
+
+class CpuOptionsRequest(Struct, kw_only=True, rename="pascal"):
+    core_count: Int32 | None = None
+    threads_per_core: Int32 | None = None
+    amd_sev_snp: AmdSevSnpSpecification | None = None
+    nested_virtualization: NestedVirtualizationSpecification | None = None
+
+
+class CreditSpecificationRequest(Struct, kw_only=True, rename="pascal"):
+    cpu_credits: str
 
 
 class DefaultConnectionTrackingConfiguration(Struct, kw_only=True, rename="pascal"):
@@ -264,6 +366,22 @@ class DiskInfo(Struct, kw_only=True, rename="pascal"):
     type: DiskType | None = None
 
 
+class EbsBlockDevice(Struct, kw_only=True, rename="pascal"):
+    delete_on_termination: bool | None = None
+    iops: Int32 | None = None
+    snapshot_id: str | None = None
+    volume_size: Int32 | None = None
+    volume_type: VolumeType | None = None
+    kms_key_id: str | None = None
+    throughput: Int32 | None = None
+    outpost_arn: str | None = None
+    availability_zone: str | None = None
+    encrypted: bool | None = None
+    volume_initialization_rate: Int32 | None = None
+    availability_zone_id: str | None = None
+    ebs_card_index: Int32 | None = None
+
+
 class EbsCardInfo(Struct, kw_only=True, rename="pascal"):
     ebs_card_index: Int32 | None = None
     baseline_bandwidth_in_mbps: Int32 | None = None
@@ -285,6 +403,22 @@ class EbsInfo(Struct, kw_only=True, rename="pascal"):
     ebs_cards: list[EbsCardInfo] | None = None
 
 
+class EbsInstanceBlockDevice(Struct, kw_only=True, rename="pascal"):
+    attach_time: Timestamp | None = None
+    delete_on_termination: bool | None = None
+    status: AttachmentStatus | None = None
+    volume_id: str | None = None
+    associated_resource: str | None = None
+    volume_owner_id: str | None = None
+    operator: OperatorResponse | None = None
+    ebs_card_index: Int32 | None = None
+
+
+class EbsInstanceBlockDeviceSpecification(Struct, kw_only=True, rename="pascal"):
+    volume_id: str | None = None
+    delete_on_termination: bool | None = None
+
+
 class EbsOptimizedInfo(Struct, kw_only=True, rename="pascal"):
     baseline_bandwidth_in_mbps: Int32 | None = None
     baseline_throughput_in_m_bps: float | None = None
@@ -294,8 +428,42 @@ class EbsOptimizedInfo(Struct, kw_only=True, rename="pascal"):
     maximum_iops: Int32 | None = None
 
 
+class EbsStatusDetails(Struct, kw_only=True, rename="pascal"):
+    impaired_since: Timestamp | None = None
+    name: StatusName | None = None
+    status: StatusType | None = None
+
+
+class EbsStatusSummary(Struct, kw_only=True, rename="pascal"):
+    details: list[EbsStatusDetails] | None = None
+    status: SummaryStatus | None = None
+
+
 class EfaInfo(Struct, kw_only=True, rename="pascal"):
     maximum_efa_interfaces: Int32 | None = None
+
+
+class ElasticGpuAssociation(Struct, kw_only=True, rename="pascal"):
+    elastic_gpu_id: str | None = None
+    elastic_gpu_association_id: str | None = None
+    elastic_gpu_association_state: str | None = None
+    elastic_gpu_association_time: str | None = None
+
+
+class ElasticGpuSpecification(Struct, kw_only=True, rename="pascal"):
+    type: str
+
+
+class ElasticInferenceAccelerator(Struct, kw_only=True, rename="pascal"):
+    type: str
+    count: ElasticInferenceAcceleratorCount | None = None
+
+
+class ElasticInferenceAcceleratorAssociation(Struct, kw_only=True, rename="pascal"):
+    elastic_inference_accelerator_arn: str | None = None
+    elastic_inference_accelerator_association_id: str | None = None
+    elastic_inference_accelerator_association_state: str | None = None
+    elastic_inference_accelerator_association_time: Timestamp | None = None
 
 
 class EnaSrdSpecification(Struct, kw_only=True, rename="pascal"):
@@ -303,8 +471,25 @@ class EnaSrdSpecification(Struct, kw_only=True, rename="pascal"):
     ena_srd_udp_specification: EnaSrdUdpSpecification | None = None
 
 
+class EnaSrdSpecificationRequest(Struct, kw_only=True, rename="pascal"):
+    ena_srd_enabled: bool | None = None
+    ena_srd_udp_specification: EnaSrdUdpSpecificationRequest | None = None
+
+
 class EnaSrdUdpSpecification(Struct, kw_only=True, rename="pascal"):
     ena_srd_udp_enabled: bool | None = None
+
+
+class EnaSrdUdpSpecificationRequest(Struct, kw_only=True, rename="pascal"):
+    ena_srd_udp_enabled: bool | None = None
+
+
+class EnclaveOptions(Struct, kw_only=True, rename="pascal"):
+    enabled: bool | None = None
+
+
+class EnclaveOptionsRequest(Struct, kw_only=True, rename="pascal"):
+    enabled: bool | None = None
 
 
 class Filter(Struct, kw_only=True, rename="pascal"):
@@ -352,9 +537,87 @@ class GroupIdentifier(Struct, kw_only=True, rename="pascal"):
     group_name: str | None = None
 
 
+class HibernationOptions(Struct, kw_only=True, rename="pascal"):
+    configured: bool | None = None
+
+
+class HibernationOptionsRequest(Struct, kw_only=True, rename="pascal"):
+    configured: bool | None = None
+
+
+class IamInstanceProfile(Struct, kw_only=True, rename="pascal"):
+    arn: str | None = None
+    id: str | None = None
+
+
+class IamInstanceProfileAssociation(Struct, kw_only=True, rename="pascal"):
+    association_id: str | None = None
+    instance_id: str | None = None
+    iam_instance_profile: IamInstanceProfile | None = None
+    state: IamInstanceProfileAssociationState | None = None
+    timestamp: Timestamp | None = None
+
+
+class IamInstanceProfileSpecification(Struct, kw_only=True, rename="pascal"):
+    arn: str | None = None
+    name: str | None = None
+
+
 class IcmpTypeCode(Struct, kw_only=True, rename="pascal"):
     code: Int32 | None = None
     type: Int32 | None = None
+
+
+class Image(Struct, kw_only=True, rename="pascal"):
+    platform_details: str | None = None
+    usage_operation: str | None = None
+    block_device_mappings: list[BlockDeviceMapping] | None = None
+    description: str | None = None
+    ena_support: bool | None = None
+    hypervisor: HypervisorType | None = None
+    image_owner_alias: str | None = None
+    name: str | None = None
+    root_device_name: str | None = None
+    root_device_type: DeviceType | None = None
+    sriov_net_support: str | None = None
+    state_reason: StateReason | None = None
+    tags: list[Tag] | None = None
+    virtualization_type: VirtualizationType | None = None
+    boot_mode: BootModeValues | None = None
+    tpm_support: TpmSupportValues | None = None
+    deprecation_time: str | None = None
+    imds_support: ImdsSupportValues | None = None
+    source_instance_id: str | None = None
+    deregistration_protection: str | None = None
+    last_launched_time: str | None = None
+    image_allowed: bool | None = None
+    source_image_id: str | None = None
+    source_image_region: str | None = None
+    free_tier_eligible: bool | None = None
+    public_ssm_parameter_name: str | None = None
+    image_watermarks: list[ImageWatermark] | None = None
+    scan_results: ScanResults | None = None
+    instance_type_specification: InstanceTypeSpecification | None = None
+    image_id: str | None = None
+    image_location: str | None = None
+    state: ImageState | None = None
+    owner_id: str | None = None
+    creation_date: str | None = None
+    public: bool | None = None
+    product_codes: list[ProductCode] | None = None
+    architecture: ArchitectureValues | None = None
+    image_type: ImageTypeValues | None = None
+    kernel_id: str | None = None
+    ramdisk_id: str | None = None
+    platform: PlatformValues | None = None
+
+
+class ImageWatermark(Struct, kw_only=True, rename="pascal"):
+    watermark_key: str | None = None
+    source_image_region: str | None = None
+    source_image_id: str | None = None
+    source_image_creation_time: Timestamp | None = None
+    watermark_creation_time: Timestamp | None = None
 
 
 class InferenceAcceleratorInfo(Struct, kw_only=True, rename="pascal"):
@@ -373,9 +636,307 @@ class InferenceDeviceMemoryInfo(Struct, kw_only=True, rename="pascal"):
     size_in_mi_b: Int32 | None = None
 
 
+class Instance(Struct, kw_only=True, rename="pascal"):
+    architecture: ArchitectureValues | None = None
+    block_device_mappings: list[InstanceBlockDeviceMapping] | None = None
+    client_token: str | None = None
+    ebs_optimized: bool | None = None
+    ena_support: bool | None = None
+    hypervisor: HypervisorType | None = None
+    iam_instance_profile: IamInstanceProfile | None = None
+    instance_lifecycle: InstanceLifecycleType | None = None
+    elastic_gpu_associations: list[ElasticGpuAssociation] | None = None
+    elastic_inference_accelerator_associations: list[ElasticInferenceAcceleratorAssociation] | None = None
+    network_interfaces: list[InstanceNetworkInterface] | None = None
+    outpost_arn: str | None = None
+    root_device_name: str | None = None
+    root_device_type: DeviceType | None = None
+    security_groups: list[GroupIdentifier] | None = None
+    source_dest_check: bool | None = None
+    spot_instance_request_id: str | None = None
+    sriov_net_support: str | None = None
+    state_reason: StateReason | None = None
+    tags: list[Tag] | None = None
+    virtualization_type: VirtualizationType | None = None
+    cpu_options: CpuOptions | None = None
+    capacity_block_id: str | None = None
+    capacity_reservation_id: str | None = None
+    capacity_reservation_specification: CapacityReservationSpecificationResponse | None = None
+    hibernation_options: HibernationOptions | None = None
+    licenses: list[LicenseConfiguration] | None = None
+    metadata_options: InstanceMetadataOptionsResponse | None = None
+    enclave_options: EnclaveOptions | None = None
+    boot_mode: BootModeValues | None = None
+    platform_details: str | None = None
+    usage_operation: str | None = None
+    usage_operation_update_time: Timestamp | None = None
+    private_dns_name_options: PrivateDnsNameOptionsResponse | None = None
+    ipv6_address: str | None = None
+    tpm_support: str | None = None
+    maintenance_options: InstanceMaintenanceOptions | None = None
+    current_instance_boot_mode: InstanceBootModeValues | None = None
+    network_performance_options: InstanceNetworkPerformanceOptions | None = None
+    operator: OperatorResponse | None = None
+    secondary_interfaces: list[InstanceSecondaryInterface] | None = None
+    instance_id: str | None = None
+    image_id: str | None = None
+    state: InstanceState | None = None
+    private_dns_name: str | None = None
+    public_dns_name: str | None = None
+    state_transition_reason: str | None = None
+    key_name: str | None = None
+    ami_launch_index: Int32 | None = None
+    product_codes: list[ProductCode] | None = None
+    instance_type: str | None = None
+    launch_time: Timestamp | None = None
+    placement: Placement | None = None
+    kernel_id: str | None = None
+    ramdisk_id: str | None = None
+    platform: PlatformValues | None = None
+    monitoring: Monitoring | None = None
+    subnet_id: str | None = None
+    vpc_id: str | None = None
+    private_ip_address: str | None = None
+    public_ip_address: str | None = None
+
+
+class InstanceAttachmentEnaSrdSpecification(Struct, kw_only=True, rename="pascal"):
+    ena_srd_enabled: bool | None = None
+    ena_srd_udp_specification: InstanceAttachmentEnaSrdUdpSpecification | None = None
+
+
+class InstanceAttachmentEnaSrdUdpSpecification(Struct, kw_only=True, rename="pascal"):
+    ena_srd_udp_enabled: bool | None = None
+
+
+class InstanceBlockDeviceMapping(Struct, kw_only=True, rename="pascal"):
+    device_name: str | None = None
+    ebs: EbsInstanceBlockDevice | None = None
+
+
+class InstanceBlockDeviceMappingSpecification(Struct, kw_only=True, rename="pascal"):
+    device_name: str | None = None
+    ebs: EbsInstanceBlockDeviceSpecification | None = None
+    virtual_name: str | None = None
+    no_device: str | None = None
+
+
+class InstanceCreditSpecification(Struct, kw_only=True, rename="pascal"):
+    instance_id: str | None = None
+    cpu_credits: str | None = None
+
+
+class InstanceIpv4Prefix(Struct, kw_only=True, rename="pascal"):
+    ipv4_prefix: str | None = None
+
+
 class InstanceIpv6Address(Struct, kw_only=True, rename="pascal"):
     ipv6_address: str | None = None
     is_primary_ipv6: bool | None = None
+
+
+class InstanceIpv6Prefix(Struct, kw_only=True, rename="pascal"):
+    ipv6_prefix: str | None = None
+
+
+class InstanceMaintenanceOptions(Struct, kw_only=True, rename="pascal"):
+    auto_recovery: InstanceAutoRecoveryState | None = None
+    reboot_migration: InstanceRebootMigrationState | None = None
+
+
+class InstanceMaintenanceOptionsRequest(Struct, kw_only=True, rename="pascal"):
+    auto_recovery: InstanceAutoRecoveryState | None = None
+
+
+class InstanceMarketOptionsRequest(Struct, kw_only=True, rename="pascal"):
+    market_type: MarketType | None = None
+    spot_options: SpotMarketOptions | None = None
+
+
+class InstanceMetadataOptionsRequest(Struct, kw_only=True, rename="pascal"):
+    http_tokens: HttpTokensState | None = None
+    http_put_response_hop_limit: Int32 | None = None
+    http_endpoint: InstanceMetadataEndpointState | None = None
+    http_protocol_ipv6: InstanceMetadataProtocolState | None = None
+    instance_metadata_tags: InstanceMetadataTagsState | None = None
+
+
+class InstanceMetadataOptionsResponse(Struct, kw_only=True, rename="pascal"):
+    state: InstanceMetadataOptionsState | None = None
+    http_tokens: HttpTokensState | None = None
+    http_put_response_hop_limit: Int32 | None = None
+    http_endpoint: InstanceMetadataEndpointState | None = None
+    http_protocol_ipv6: InstanceMetadataProtocolState | None = None
+    instance_metadata_tags: InstanceMetadataTagsState | None = None
+
+
+class InstanceNetworkInterface(Struct, kw_only=True, rename="pascal"):
+    association: InstanceNetworkInterfaceAssociation | None = None
+    attachment: InstanceNetworkInterfaceAttachment | None = None
+    description: str | None = None
+    groups: list[GroupIdentifier] | None = None
+    ipv6_addresses: list[InstanceIpv6Address] | None = None
+    mac_address: str | None = None
+    network_interface_id: str | None = None
+    owner_id: str | None = None
+    private_dns_name: str | None = None
+    private_ip_address: str | None = None
+    private_ip_addresses: list[InstancePrivateIpAddress] | None = None
+    source_dest_check: bool | None = None
+    status: NetworkInterfaceStatus | None = None
+    subnet_id: str | None = None
+    vpc_id: str | None = None
+    interface_type: str | None = None
+    ipv4_prefixes: list[InstanceIpv4Prefix] | None = None
+    ipv6_prefixes: list[InstanceIpv6Prefix] | None = None
+    connection_tracking_configuration: ConnectionTrackingSpecificationResponse | None = None
+    operator: OperatorResponse | None = None
+
+
+class InstanceNetworkInterfaceAssociation(Struct, kw_only=True, rename="pascal"):
+    carrier_ip: str | None = None
+    customer_owned_ip: str | None = None
+    ip_owner_id: str | None = None
+    public_dns_name: str | None = None
+    public_ip: str | None = None
+
+
+class InstanceNetworkInterfaceAttachment(Struct, kw_only=True, rename="pascal"):
+    attach_time: Timestamp | None = None
+    attachment_id: str | None = None
+    delete_on_termination: bool | None = None
+    device_index: Int32 | None = None
+    status: AttachmentStatus | None = None
+    network_card_index: Int32 | None = None
+    ena_srd_specification: InstanceAttachmentEnaSrdSpecification | None = None
+    ena_queue_count: Int32 | None = None
+
+
+class InstanceNetworkInterfaceSpecification(Struct, kw_only=True, rename="pascal"):
+    associate_public_ip_address: bool | None = None
+    delete_on_termination: bool | None = None
+    description: str | None = None
+    device_index: Int32 | None = None
+    groups: list[str] | None = None
+    ipv6_address_count: Int32 | None = None
+    ipv6_addresses: list[InstanceIpv6Address] | None = None
+    network_interface_id: str | None = None
+    private_ip_address: str | None = None
+    private_ip_addresses: list[PrivateIpAddressSpecification] | None = None
+    secondary_private_ip_address_count: Int32 | None = None
+    subnet_id: str | None = None
+    associate_carrier_ip_address: bool | None = None
+    interface_type: str | None = None
+    network_card_index: Int32 | None = None
+    ipv4_prefixes: list[Ipv4PrefixSpecificationRequest] | None = None
+    ipv4_prefix_count: Int32 | None = None
+    ipv6_prefixes: list[Ipv6PrefixSpecificationRequest] | None = None
+    ipv6_prefix_count: Int32 | None = None
+    primary_ipv6: bool | None = None
+    ena_srd_specification: EnaSrdSpecificationRequest | None = None
+    connection_tracking_specification: ConnectionTrackingSpecificationRequest | None = None
+    ena_queue_count: Int32 | None = None
+
+
+class InstanceNetworkPerformanceOptions(Struct, kw_only=True, rename="pascal"):
+    bandwidth_weighting: InstanceBandwidthWeighting | None = None
+
+
+class InstanceNetworkPerformanceOptionsRequest(Struct, kw_only=True, rename="pascal"):
+    bandwidth_weighting: InstanceBandwidthWeighting | None = None
+
+
+class InstancePrivateIpAddress(Struct, kw_only=True, rename="pascal"):
+    association: InstanceNetworkInterfaceAssociation | None = None
+    primary: bool | None = None
+    private_dns_name: str | None = None
+    private_ip_address: str | None = None
+
+
+class InstanceSecondaryInterface(Struct, kw_only=True, rename="pascal"):
+    attachment: InstanceSecondaryInterfaceAttachment | None = None
+    mac_address: str | None = None
+    secondary_interface_id: str | None = None
+    owner_id: str | None = None
+    private_ip_addresses: list[InstanceSecondaryInterfacePrivateIpAddress] | None = None
+    source_dest_check: bool | None = None
+    status: SecondaryInterfaceStatus | None = None
+    secondary_subnet_id: str | None = None
+    secondary_network_id: str | None = None
+    interface_type: SecondaryInterfaceType | None = None
+
+
+class InstanceSecondaryInterfaceAttachment(Struct, kw_only=True, rename="pascal"):
+    attach_time: Timestamp | None = None
+    attachment_id: str | None = None
+    delete_on_termination: bool | None = None
+    device_index: Int32 | None = None
+    status: AttachmentStatus | None = None
+    network_card_index: Int32 | None = None
+
+
+class InstanceSecondaryInterfacePrivateIpAddress(Struct, kw_only=True, rename="pascal"):
+    private_ip_address: str | None = None
+
+
+class InstanceSecondaryInterfacePrivateIpAddressRequest(Struct, kw_only=True, rename="pascal"):
+    private_ip_address: str
+
+
+class InstanceSecondaryInterfaceSpecificationRequest(Struct, kw_only=True, rename="pascal"):
+    delete_on_termination: bool | None = None
+    device_index: Int32 | None = None
+    private_ip_addresses: list[InstanceSecondaryInterfacePrivateIpAddressRequest] | None = None
+    private_ip_address_count: Int32 | None = None
+    secondary_subnet_id: str | None = None
+    interface_type: SecondaryInterfaceType | None = None
+    network_card_index: Int32 | None = None
+
+
+class InstanceState(Struct, kw_only=True, rename="pascal"):
+    code: Int32 | None = None
+    name: InstanceStateName | None = None
+
+
+class InstanceStateChange(Struct, kw_only=True, rename="pascal"):
+    instance_id: str | None = None
+    current_state: InstanceState | None = None
+    previous_state: InstanceState | None = None
+
+
+class InstanceStatus(Struct, kw_only=True, rename="pascal"):
+    availability_zone: str | None = None
+    availability_zone_id: str | None = None
+    outpost_arn: str | None = None
+    operator: OperatorResponse | None = None
+    events: list[InstanceStatusEvent] | None = None
+    instance_id: str | None = None
+    instance_state: InstanceState | None = None
+    instance_status: InstanceStatusSummary | None = None
+    system_status: InstanceStatusSummary | None = None
+    attached_ebs_status: EbsStatusSummary | None = None
+    application_status: ApplicationStatusSummary | None = None
+    performance_status: PerformanceStatusSummary | None = None
+
+
+class InstanceStatusDetails(Struct, kw_only=True, rename="pascal"):
+    impaired_since: Timestamp | None = None
+    name: StatusName | None = None
+    status: StatusType | None = None
+
+
+class InstanceStatusEvent(Struct, kw_only=True, rename="pascal"):
+    instance_event_id: str | None = None
+    code: EventCode | None = None
+    description: str | None = None
+    not_after: Timestamp | None = None
+    not_before: Timestamp | None = None
+    not_before_deadline: Timestamp | None = None
+
+
+class InstanceStatusSummary(Struct, kw_only=True, rename="pascal"):
+    details: list[InstanceStatusDetails] | None = None
+    status: SummaryStatus | None = None
 
 
 class InstanceStorageInfo(Struct, kw_only=True, rename="pascal"):
@@ -420,10 +981,19 @@ class InstanceTypeInfo(Struct, kw_only=True, rename="pascal"):
     supported_in_region: bool | None = None
 
 
+class InstanceTypeItem(Struct, kw_only=True, rename="pascal"):
+    instance_type: str | None = None
+
+
 class InstanceTypeOffering(Struct, kw_only=True, rename="pascal"):
     instance_type: str | None = None
     location_type: LocationType | None = None
     location: str | None = None
+
+
+class InstanceTypeSpecification(Struct, kw_only=True, rename="pascal"):
+    supported_instance_types: list[InstanceTypeItem] | None = None
+    unsupported_instance_types: list[InstanceTypeItem] | None = None
 
 
 class InternetGateway(Struct, kw_only=True, rename="pascal"):
@@ -484,6 +1054,20 @@ class KeyPairInfo(Struct, kw_only=True, rename="pascal"):
     key_fingerprint: str | None = None
 
 
+class LaunchTemplateSpecification(Struct, kw_only=True, rename="pascal"):
+    launch_template_id: str | None = None
+    launch_template_name: str | None = None
+    version: str | None = None
+
+
+class LicenseConfiguration(Struct, kw_only=True, rename="pascal"):
+    license_configuration_arn: str | None = None
+
+
+class LicenseConfigurationRequest(Struct, kw_only=True, rename="pascal"):
+    license_configuration_arn: str | None = None
+
+
 class MediaAcceleratorInfo(Struct, kw_only=True, rename="pascal"):
     accelerators: list[MediaDeviceInfo] | None = None
     total_media_memory_in_mi_b: Int32 | None = None
@@ -502,6 +1086,11 @@ class MediaDeviceMemoryInfo(Struct, kw_only=True, rename="pascal"):
 
 class MemoryInfo(Struct, kw_only=True, rename="pascal"):
     size_in_mi_b: Int64 | None = None
+
+
+class Monitoring(Struct, kw_only=True, rename="pascal"):
+    metric_category_ids: list[str] | None = None
+    state: MonitoringState | None = None
 
 
 class NatGateway(Struct, kw_only=True, rename="pascal"):
@@ -727,6 +1316,25 @@ class OperatorResponse(Struct, kw_only=True, rename="pascal"):
     hidden_by_default: bool | None = None
 
 
+class PerformanceStatusSummary(Struct, kw_only=True, rename="pascal"):
+    status: SummaryStatus | None = None
+    impaired_since: Timestamp | None = None
+    remediation: str | None = None
+
+
+class Placement(Struct, kw_only=True, rename="pascal"):
+    availability_zone_id: str | None = None
+    affinity: str | None = None
+    group_name: str | None = None
+    partition_number: Int32 | None = None
+    host_id: str | None = None
+    tenancy: Tenancy | None = None
+    spread_domain: str | None = None
+    host_resource_group_arn: str | None = None
+    group_id: str | None = None
+    availability_zone: str | None = None
+
+
 class PlacementGroupInfo(Struct, kw_only=True, rename="pascal"):
     supported_strategies: list[PlacementGroupStrategy] | None = None
 
@@ -747,6 +1355,18 @@ class PrivateDnsNameOptionsOnLaunch(Struct, kw_only=True, rename="pascal"):
     enable_resource_name_dns_aaaa_record: bool | None = field(default=None, name="EnableResourceNameDnsAAAARecord")
 
 
+class PrivateDnsNameOptionsRequest(Struct, kw_only=True, rename="pascal"):
+    hostname_type: HostnameType | None = None
+    enable_resource_name_dns_a_record: bool | None = None
+    enable_resource_name_dns_aaaa_record: bool | None = field(default=None, name="EnableResourceNameDnsAAAARecord")
+
+
+class PrivateDnsNameOptionsResponse(Struct, kw_only=True, rename="pascal"):
+    hostname_type: HostnameType | None = None
+    enable_resource_name_dns_a_record: bool | None = None
+    enable_resource_name_dns_aaaa_record: bool | None = field(default=None, name="EnableResourceNameDnsAAAARecord")
+
+
 class PrivateIpAddressSpecification(Struct, kw_only=True, rename="pascal"):
     primary: bool | None = None
     private_ip_address: str | None = None
@@ -757,6 +1377,11 @@ class ProcessorInfo(Struct, kw_only=True, rename="pascal"):
     sustained_clock_speed_in_ghz: float | None = None
     supported_features: list[SupportedAdditionalProcessorFeature] | None = None
     manufacturer: str | None = None
+
+
+class ProductCode(Struct, kw_only=True, rename="pascal"):
+    product_code_id: str | None = None
+    product_code_type: ProductCodeValues | None = None
 
 
 class PropagatingVgw(Struct, kw_only=True, rename="pascal"):
@@ -801,6 +1426,14 @@ class Region(Struct, kw_only=True, rename="pascal"):
 
 class RegionGeography(Struct, kw_only=True, rename="pascal"):
     name: str | None = None
+
+
+class Reservation(Struct, kw_only=True, rename="pascal"):
+    reservation_id: str | None = None
+    owner_id: str | None = None
+    requester_id: str | None = None
+    groups: list[GroupIdentifier] | None = None
+    instances: list[Instance] | None = None
 
 
 class RevokedSecurityGroupRule(Struct, kw_only=True, rename="pascal"):
@@ -863,6 +1496,25 @@ class RouteTableAssociationState(Struct, kw_only=True, rename="pascal"):
     status_message: str | None = None
 
 
+class RunInstancesMonitoringEnabled(Struct, kw_only=True, rename="pascal"):
+    metric_category_ids: list[str] | None = None
+    enabled: bool
+
+
+class ScanResults(Struct, kw_only=True, rename="pascal"):
+    highest_finding_severity_label: SeverityLabel | None = None
+    finding_scan_date: Timestamp | None = None
+    informational_fix_available_since: Timestamp | None = None
+    low_fix_available_since: Timestamp | None = None
+    medium_fix_available_since: Timestamp | None = None
+    high_fix_available_since: Timestamp | None = None
+    critical_fix_available_since: Timestamp | None = None
+
+
+class SecureBlobAttributeValue(Struct, kw_only=True, rename="pascal"):
+    value: bytes | None = None
+
+
 class SecurityGroup(Struct, kw_only=True, rename="pascal"):
     group_id: str | None = None
     ip_permissions_egress: list[IpPermission] | None = None
@@ -918,6 +1570,19 @@ class SecurityGroupRuleRequest(Struct, kw_only=True, rename="pascal"):
 class SecurityGroupRuleUpdate(Struct, kw_only=True, rename="pascal"):
     security_group_rule_id: str
     security_group_rule: SecurityGroupRuleRequest | None = None
+
+
+class SpotMarketOptions(Struct, kw_only=True, rename="pascal"):
+    max_price: str | None = None
+    spot_instance_type: SpotInstanceType | None = None
+    block_duration_minutes: Int32 | None = None
+    valid_until: Timestamp | None = None
+    instance_interruption_behavior: InstanceInterruptionBehavior | None = None
+
+
+class StateReason(Struct, kw_only=True, rename="pascal"):
+    code: str | None = None
+    message: str | None = None
 
 
 class Subnet(Struct, kw_only=True, rename="pascal"):
@@ -1146,6 +1811,17 @@ class AssociateDhcpOptionsRequest(Request, kw_only=True, rename="pascal"):
 
 class AssociateDhcpOptionsResponse(Response):
     pass
+
+
+# AssociateIamInstanceProfile answers no error of its own.
+class AssociateIamInstanceProfileRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:AssociateIamInstanceProfile"
+    iam_instance_profile: IamInstanceProfileSpecification
+    instance_id: str
+
+
+class AssociateIamInstanceProfileResponse(Response, kw_only=True, rename="pascal"):
+    iam_instance_profile_association: IamInstanceProfileAssociation | None = None
 
 
 # AssociateRouteTable answers no error of its own.
@@ -1719,6 +2395,99 @@ class DescribeDhcpOptionsResponse(Response, kw_only=True, rename="pascal"):
     dhcp_options: list[DhcpOptions] | None = None
 
 
+# DescribeIamInstanceProfileAssociations answers no error of its own.
+class DescribeIamInstanceProfileAssociationsRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:DescribeIamInstanceProfileAssociations"
+    association_ids: list[str] | None = None
+    filters: list[Filter] | None = None
+    max_results: DescribeIamInstanceProfileAssociationsMaxResults | None = None
+    next_token: str | None = None
+
+
+class DescribeIamInstanceProfileAssociationsResponse(Response, kw_only=True, rename="pascal"):
+    iam_instance_profile_associations: list[IamInstanceProfileAssociation] | None = None
+    next_token: str | None = None
+
+
+# DescribeImages answers no error of its own.
+class DescribeImagesRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:DescribeImages"
+    executable_users: list[str] | None = None
+    image_ids: list[str] | None = None
+    owners: list[str] | None = None
+    include_deprecated: bool | None = None
+    include_disabled: bool | None = None
+    max_results: Int32 | None = None
+    next_token: str | None = None
+    dry_run: bool | None = None
+    filters: list[Filter] | None = None
+
+
+class DescribeImagesResponse(Response, kw_only=True, rename="pascal"):
+    next_token: str | None = None
+    images: list[Image] | None = None
+
+
+# DescribeInstanceAttribute answers no error of its own.
+class DescribeInstanceAttributeRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:DescribeInstanceAttribute"
+    dry_run: bool | None = None
+    instance_id: str
+    attribute: InstanceAttributeName
+
+
+class DescribeInstanceAttributeResponse(Response, kw_only=True, rename="pascal"):
+    block_device_mappings: list[InstanceBlockDeviceMapping] | None = None
+    disable_api_termination: AttributeBooleanValue | None = None
+    ena_support: AttributeBooleanValue | None = None
+    enclave_options: EnclaveOptions | None = None
+    ebs_optimized: AttributeBooleanValue | None = None
+    instance_id: str | None = None
+    instance_initiated_shutdown_behavior: AttributeValue | None = None
+    instance_type: AttributeValue | None = None
+    kernel_id: AttributeValue | None = None
+    product_codes: list[ProductCode] | None = None
+    ramdisk_id: AttributeValue | None = None
+    root_device_name: AttributeValue | None = None
+    source_dest_check: AttributeBooleanValue | None = None
+    sriov_net_support: AttributeValue | None = None
+    user_data: AttributeValue | None = None
+    disable_api_stop: AttributeBooleanValue | None = None
+    groups: list[GroupIdentifier] | None = None
+
+
+# DescribeInstanceCreditSpecifications answers no error of its own.
+class DescribeInstanceCreditSpecificationsRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:DescribeInstanceCreditSpecifications"
+    dry_run: bool | None = None
+    filters: list[Filter] | None = None
+    instance_ids: list[str] | None = None
+    max_results: DescribeInstanceCreditSpecificationsMaxResults | None = None
+    next_token: str | None = None
+
+
+class DescribeInstanceCreditSpecificationsResponse(Response, kw_only=True, rename="pascal"):
+    instance_credit_specifications: list[InstanceCreditSpecification] | None = None
+    next_token: str | None = None
+
+
+# DescribeInstanceStatus answers no error of its own.
+class DescribeInstanceStatusRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:DescribeInstanceStatus"
+    instance_ids: list[str] | None = None
+    max_results: Int32 | None = None
+    next_token: str | None = None
+    include_managed_resources: bool | None = None
+    dry_run: bool | None = None
+    filters: list[Filter] | None = None
+    include_all_instances: bool | None = None
+
+
+class DescribeInstanceStatusResponse(Response, kw_only=True, rename="pascal"):
+    instance_statuses: list[InstanceStatus] | None = None
+    next_token: str | None = None
+
+
 # DescribeInstanceTypeOfferings answers no error of its own.
 class DescribeInstanceTypeOfferingsRequest(Request, kw_only=True, rename="pascal"):
     operation: ClassVar[str] = "ec2:DescribeInstanceTypeOfferings"
@@ -1748,6 +2517,22 @@ class DescribeInstanceTypesRequest(Request, kw_only=True, rename="pascal"):
 class DescribeInstanceTypesResponse(Response, kw_only=True, rename="pascal"):
     instance_types: list[InstanceTypeInfo] | None = None
     next_token: str | None = None
+
+
+# DescribeInstances answers no error of its own.
+class DescribeInstancesRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:DescribeInstances"
+    instance_ids: list[str] | None = None
+    include_managed_resources: bool | None = None
+    dry_run: bool | None = None
+    filters: list[Filter] | None = None
+    next_token: str | None = None
+    max_results: Int32 | None = None
+
+
+class DescribeInstancesResponse(Response, kw_only=True, rename="pascal"):
+    next_token: str | None = None
+    reservations: list[Reservation] | None = None
 
 
 # DescribeInternetGateways answers no error of its own.
@@ -1995,6 +2780,16 @@ class DisassociateAddressResponse(Response):
     pass
 
 
+# DisassociateIamInstanceProfile answers no error of its own.
+class DisassociateIamInstanceProfileRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:DisassociateIamInstanceProfile"
+    association_id: str
+
+
+class DisassociateIamInstanceProfileResponse(Response, kw_only=True, rename="pascal"):
+    iam_instance_profile_association: IamInstanceProfileAssociation | None = None
+
+
 # DisassociateRouteTable answers no error of its own.
 class DisassociateRouteTableRequest(Request, kw_only=True, rename="pascal"):
     operation: ClassVar[str] = "ec2:DisassociateRouteTable"
@@ -2018,6 +2813,20 @@ class DisassociateVpcCidrBlockResponse(Response, kw_only=True, rename="pascal"):
     vpc_id: str | None = None
 
 
+# GetConsoleOutput answers no error of its own.
+class GetConsoleOutputRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:GetConsoleOutput"
+    instance_id: str
+    latest: bool | None = None
+    dry_run: bool | None = None
+
+
+class GetConsoleOutputResponse(Response, kw_only=True, rename="pascal"):
+    instance_id: str | None = None
+    timestamp: Timestamp | None = None
+    output: str | None = None
+
+
 # ImportKeyPair answers no error of its own.
 class ImportKeyPairRequest(Request, kw_only=True, rename="pascal"):
     operation: ClassVar[str] = "ec2:ImportKeyPair"
@@ -2032,6 +2841,50 @@ class ImportKeyPairResponse(Response, kw_only=True, rename="pascal"):
     key_name: str | None = None
     key_pair_id: str | None = None
     tags: list[Tag] | None = None
+
+
+# ModifyInstanceAttribute answers no error of its own.
+class ModifyInstanceAttributeRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:ModifyInstanceAttribute"
+    source_dest_check: AttributeBooleanValue | None = None
+    enclave_options: EnclaveOptionsRequest | None = None
+    disable_api_stop: AttributeBooleanValue | None = None
+    dry_run: bool | None = None
+    instance_id: str
+    attribute: InstanceAttributeName | None = None
+    value: str | None = None
+    block_device_mappings: list[InstanceBlockDeviceMappingSpecification] | None = None
+    disable_api_termination: AttributeBooleanValue | None = None
+    instance_type: AttributeValue | None = None
+    kernel: AttributeValue | None = None
+    ramdisk: AttributeValue | None = None
+    user_data: SecureBlobAttributeValue | None = None
+    instance_initiated_shutdown_behavior: AttributeValue | None = None
+    groups: list[str] | None = None
+    ebs_optimized: AttributeBooleanValue | None = None
+    sriov_net_support: AttributeValue | None = None
+    ena_support: AttributeBooleanValue | None = None
+
+
+class ModifyInstanceAttributeResponse(Response):
+    pass
+
+
+# ModifyInstanceMetadataOptions answers no error of its own.
+class ModifyInstanceMetadataOptionsRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:ModifyInstanceMetadataOptions"
+    instance_id: str
+    http_tokens: HttpTokensState | None = None
+    http_put_response_hop_limit: Int32 | None = None
+    http_endpoint: InstanceMetadataEndpointState | None = None
+    dry_run: bool | None = None
+    http_protocol_ipv6: InstanceMetadataProtocolState | None = None
+    instance_metadata_tags: InstanceMetadataTagsState | None = None
+
+
+class ModifyInstanceMetadataOptionsResponse(Response, kw_only=True, rename="pascal"):
+    instance_id: str | None = None
+    instance_metadata_options: InstanceMetadataOptionsResponse | None = None
 
 
 # ModifyNetworkInterfaceAttribute answers no error of its own.
@@ -2109,6 +2962,17 @@ class ModifyVpcTenancyRequest(Request, kw_only=True, rename="pascal"):
 
 class ModifyVpcTenancyResponse(Response, kw_only=True, rename="pascal"):
     return_value: bool | None = None
+
+
+# RebootInstances answers no error of its own.
+class RebootInstancesRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:RebootInstances"
+    instance_ids: list[str]
+    dry_run: bool | None = None
+
+
+class RebootInstancesResponse(Response):
+    pass
 
 
 # ReleaseAddress answers no error of its own.
@@ -2248,6 +3112,98 @@ class RevokeSecurityGroupIngressResponse(Response, kw_only=True, rename="pascal"
     return_: bool | None = None
     unknown_ip_permissions: list[IpPermission] | None = None
     revoked_security_group_rules: list[RevokedSecurityGroupRule] | None = None
+
+
+# RunInstances answers no error of its own.
+class RunInstancesRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:RunInstances"
+    block_device_mappings: list[BlockDeviceMapping] | None = None
+    image_id: str | None = None
+    instance_type: str | None = None
+    ipv6_address_count: Int32 | None = None
+    ipv6_addresses: list[InstanceIpv6Address] | None = None
+    kernel_id: str | None = None
+    key_name: str | None = None
+    max_count: Int32
+    min_count: Int32
+    monitoring: RunInstancesMonitoringEnabled | None = None
+    placement: Placement | None = None
+    ramdisk_id: str | None = None
+    security_group_ids: list[str] | None = None
+    security_groups: list[str] | None = None
+    subnet_id: str | None = None
+    user_data: str | None = None
+    elastic_gpu_specification: list[ElasticGpuSpecification] | None = None
+    elastic_inference_accelerators: list[ElasticInferenceAccelerator] | None = None
+    tag_specifications: list[TagSpecification] | None = None
+    launch_template: LaunchTemplateSpecification | None = None
+    instance_market_options: InstanceMarketOptionsRequest | None = None
+    credit_specification: CreditSpecificationRequest | None = None
+    cpu_options: CpuOptionsRequest | None = None
+    capacity_reservation_specification: CapacityReservationSpecification | None = None
+    hibernation_options: HibernationOptionsRequest | None = None
+    license_specifications: list[LicenseConfigurationRequest] | None = None
+    metadata_options: InstanceMetadataOptionsRequest | None = None
+    enclave_options: EnclaveOptionsRequest | None = None
+    private_dns_name_options: PrivateDnsNameOptionsRequest | None = None
+    maintenance_options: InstanceMaintenanceOptionsRequest | None = None
+    disable_api_stop: bool | None = None
+    enable_primary_ipv6: bool | None = None
+    network_performance_options: InstanceNetworkPerformanceOptionsRequest | None = None
+    operator: OperatorRequest | None = None
+    secondary_interfaces: list[InstanceSecondaryInterfaceSpecificationRequest] | None = None
+    dry_run: bool | None = None
+    disable_api_termination: bool | None = None
+    instance_initiated_shutdown_behavior: ShutdownBehavior | None = None
+    private_ip_address: str | None = None
+    client_token: str | None = None
+    additional_info: str | None = None
+    network_interfaces: list[InstanceNetworkInterfaceSpecification] | None = None
+    iam_instance_profile: IamInstanceProfileSpecification | None = None
+    ebs_optimized: bool | None = None
+
+
+class RunInstancesResponse(Reservation, Response):
+    pass
+
+
+# StartInstances answers no error of its own.
+class StartInstancesRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:StartInstances"
+    instance_ids: list[str]
+    additional_info: str | None = None
+    dry_run: bool | None = None
+
+
+class StartInstancesResponse(Response, kw_only=True, rename="pascal"):
+    starting_instances: list[InstanceStateChange] | None = None
+
+
+# StopInstances answers no error of its own.
+class StopInstancesRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:StopInstances"
+    instance_ids: list[str]
+    hibernate: bool | None = None
+    skip_os_shutdown: bool | None = None
+    dry_run: bool | None = None
+    force: bool | None = None
+
+
+class StopInstancesResponse(Response, kw_only=True, rename="pascal"):
+    stopping_instances: list[InstanceStateChange] | None = None
+
+
+# TerminateInstances answers no error of its own.
+class TerminateInstancesRequest(Request, kw_only=True, rename="pascal"):
+    operation: ClassVar[str] = "ec2:TerminateInstances"
+    instance_ids: list[str]
+    force: bool | None = None
+    skip_os_shutdown: bool | None = None
+    dry_run: bool | None = None
+
+
+class TerminateInstancesResponse(Response, kw_only=True, rename="pascal"):
+    terminating_instances: list[InstanceStateChange] | None = None
 
 
 # UnassignPrivateIpAddresses answers no error of its own.

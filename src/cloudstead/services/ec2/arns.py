@@ -24,6 +24,7 @@ MEMBERS: Mapping[str, Kind] = {
     "allocation_id": kinds.ADDRESS,
     "group_id": kinds.SECURITY_GROUP,
     "network_interface_id": kinds.INTERFACE,
+    "instance_id": kinds.INSTANCE,
     "network_acl_id": kinds.NETWORK_ACL,
     "dhcp_options_id": kinds.DHCP,
     "key_pair_id": kinds.KEY_PAIR,
@@ -99,6 +100,35 @@ def key_pair_tags(ctx: Context, request: Any) -> Mapping[str, ConditionValue]:
         ctx, request.key_pair_id or ""
     )
     return {} if row is None else row.tags
+
+
+def instances(ctx: Context, request: Any) -> list[str]:
+    """Of the operations on several instances."""
+    return [arn(ctx, "instance", id) for id in request.instance_ids]
+
+
+def instance_tags(ctx: Context, request: Any) -> Mapping[str, ConditionValue]:
+    for id in request.instance_ids:
+        if row := kinds.INSTANCE.find(ctx, id):
+            tags: Mapping[str, ConditionValue] = row.tags
+            return tags
+    return {}
+
+
+def launched(ctx: Context, request: Any) -> list[str]:
+    """Of RunInstances: what is made, and what it is made of."""
+    interfaces = request.network_interfaces or ()
+    subnets = [request.subnet_id, *(one.subnet_id for one in interfaces)]
+    groups = [*(request.security_group_ids or ()), *(group for one in interfaces for group in one.groups or ())]
+    named = [one.network_interface_id for one in interfaces if one.network_interface_id]
+    return [
+        arn(ctx, "instance", "*"),
+        f"arn:{ctx.partition}:ec2:{ctx.region}::image/{request.image_id or '*'}",
+        arn(ctx, "subnet", next((one for one in subnets if one), "*")),
+        *(arn(ctx, "security-group", group) for group in groups or ["*"]),
+        *(arn(ctx, "network-interface", one) for one in named or ["*"]),
+        *([arn(ctx, "key-pair", request.key_name)] if request.key_name else []),
+    ]
 
 
 def tagged(ctx: Context, request: Any) -> list[str]:

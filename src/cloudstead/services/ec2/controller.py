@@ -1,6 +1,7 @@
 """What EC2 keeps running.
 
 nat_progress    NAT gateways come and go
+instances       their machines are made, started, stopped and removed
 fabric          the engine's networks follow the rows; `part(ctx).fabric` is what plugs tasks and instances in
 """
 
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 from cloudstead.kernel.context import Cloud, Context
 from cloudstead.services.ec2.fabric import Fabric
+from cloudstead.services.ec2.instance_progress import InstanceProgress
+from cloudstead.services.ec2.machines import Machines
 from cloudstead.services.ec2.nat_progress import NatProgress
 
 
@@ -17,12 +20,19 @@ class Ec2:
     def __init__(self, cloud: Cloud) -> None:
         self.fabric = Fabric(cloud)
         self.nat_progress = NatProgress(cloud)
+        self.instances = InstanceProgress(cloud, self.fabric)
+
+    @property
+    def machines(self) -> Machines:
+        return self.instances.machines
 
     def start(self) -> None:
         self.fabric.start()
         self.nat_progress.start()
+        self.instances.start()
 
     async def stop(self) -> None:
+        await self.instances.stop()
         await self.nat_progress.stop()
         await self.fabric.stop()
 

@@ -96,6 +96,7 @@ RULE = _kind("sgr", "security-group-rule", model.GROUP_RULES, "InvalidSecurityGr
 INTERFACE = _kind(
     "eni", "network-interface", model.INTERFACES, "InvalidNetworkInterfaceID", "networkInterface ID", "InvalidNetworkInterfaceId.Malformed"
 )
+INSTANCE = _kind("i", "instance", model.INSTANCES, "InvalidInstanceID", "instance ID")
 NETWORK_ACL = _kind("acl", "network-acl", model.NETWORK_ACLS, "InvalidNetworkAclID", "networkAcl ID", "InvalidNetworkAclId.Malformed")
 DHCP = _kind("dopt", "dhcp-options", model.DHCP_OPTIONS, "InvalidDhcpOptionID", "dhcpOption ID", "InvalidDhcpOptionsId.Malformed")
 KEY_PAIR = _kind("key", "key-pair", model.KEY_PAIRS, "InvalidKeyPair", "key pair", "InvalidKeyPairId.Malformed")
@@ -110,6 +111,7 @@ KINDS = (
     SECURITY_GROUP,
     RULE,
     INTERFACE,
+    INSTANCE,
     NETWORK_ACL,
     DHCP,
     KEY_PAIR,

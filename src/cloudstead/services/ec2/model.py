@@ -13,6 +13,7 @@
         │   └── network-interfaces/<id>     addresses of a subnet, groups, what it is attached to   NetworkInterface
         ├── internet-gateways/<id>          attached to a VPC or to none                            InternetGateway
         ├── addresses/<id>                  elastic addresses                                       Address
+        ├── instances/<id>                  what is wanted of a machine, and how far it is          Instance
         ├── dhcp-options/<id>                                                                       DhcpOptions
         └── key-pairs/<id>                  public halves                                           KeyPair
 
@@ -28,6 +29,7 @@ import msgspec
 from cloudstead.kernel import quotas
 from cloudstead.kernel.quotas import Quota
 from cloudstead.kernel.store import Row, Table
+from cloudstead.services.ec2.imds.model import MetadataOptions
 
 Place: TypeAlias = tuple[str, str, str]  # account, region, id of a VPC
 
@@ -212,6 +214,49 @@ class NetworkInterface(Resource, frozen=True, kw_only=True):
         return "available" if self.attachment is None else "in-use"
 
 
+class ProfileAssociation(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance profile, and the role that it had when it was associated."""
+
+    id: str
+    at: float
+    arn: str
+    profile_id: str
+    role: str = ""  # the ARN
+
+
+class Instance(Resource, frozen=True, kw_only=True):
+    """`state` is what the controller brings on: an operation sets pending, stopping or shutting-down, the controller what follows."""
+
+    vpc: str
+    subnet: str
+    zone: str
+    image: str  # ami-…
+    root: str  # the id of the engine's image
+    type: str
+    reservation: str
+    index: int
+    interface: str  # the primary one
+    ip: str
+    launched: float
+    state: str = "pending"
+    since: float = 0.0  # of this state
+    reason: tuple[str, str] | None = None  # code and sentence
+    transition: str = ""  # "User initiated (…)"
+    reboot: bool = False  # asked for, and not done yet
+    key_name: str = ""
+    public_key: str = ""
+    user_data: str = ""  # in base64
+    profile: ProfileAssociation | None = None
+    options: MetadataOptions = MetadataOptions()
+    shutdown: str = "stop"  # when the machine ends by itself; or "terminate"
+    keep: bool = False  # DisableApiTermination
+    keep_running: bool = False  # DisableApiStop
+    monitoring: bool = False
+    ebs_optimized: bool = False
+    credits: str = ""
+    client_token: str = ""
+
+
 class DhcpOptions(Resource, frozen=True, kw_only=True):
     configurations: dict[str, tuple[str, ...]]
 
@@ -228,7 +273,7 @@ def key_of(row: Resource) -> tuple[str, str, str]:
     return (row.account, row.region, row.id)
 
 
-def by_vpc(row: Vpc | Subnet | RouteTable | NetworkAcl | SecurityGroup | NatGateway | NetworkInterface) -> Place:
+def by_vpc(row: Vpc | Subnet | RouteTable | NetworkAcl | SecurityGroup | NatGateway | NetworkInterface | Instance) -> Place:
     return (row.account, row.region, getattr(row, "vpc", row.id))
 
 
@@ -306,6 +351,15 @@ INTERFACES = Table(
     },
     unique=("by_address", "by_public_ip"),
 )
+INSTANCES = Table(
+    "ec2.instances",
+    Instance,
+    key=key_of,
+    indexes={
+        "by_vpc": by_vpc,
+        "by_interface": lambda row: (row.account, row.region, row.interface) if row.interface else None,
+    },
+)
 DHCP_OPTIONS = Table("ec2.dhcp_options", DhcpOptions, key=key_of)
 KEY_PAIRS = Table(
     "ec2.key_pairs", KeyPair, key=key_of, indexes={"by_name": lambda row: (row.account, row.region, row.name)}, unique=("by_name",)
@@ -323,6 +377,7 @@ TABLES = (
     NAT_GATEWAYS,
     ADDRESSES,
     INTERFACES,
+    INSTANCES,
     DHCP_OPTIONS,
     KEY_PAIRS,
 )
