@@ -165,7 +165,7 @@ TAGGED = {
     },
     "ecr": {"repository"},
     "ecr-public": {"repository"},
-    "ecs": {"capacity-provider", "cluster", "task-definition"},
+    "ecs": {"capacity-provider", "cluster", "task", "task-definition"},
     "elbv2": {"listener", "listener-rule", "loadbalancer", "targetgroup"},
     "events": {"event-bus", "rule"},
     "iam": {"instance-profile", "mfa", "oidc-provider", "policy", "role", "saml-provider", "server-certificate", "user"},

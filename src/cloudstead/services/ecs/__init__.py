@@ -14,7 +14,12 @@ SERVICE = Service(
         "task_definition_lists",
         "account_settings",
         "tagging",
+        "task_running",
+        "task_listing",
+        "task_stopping",
+        "command_execution",
     ),
-    tables="model:TABLES",
+    tables="tables:TABLES",
     start="controller:start",
+    eager=True,  # tasks end, and their output comes, also when nobody calls
 )

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from msgspec import Meta, field
 
 from cloudstead.kernel.errors import ServiceError
-from cloudstead.kernel.shapes import Int32, Request, Response, Struct, Timestamp
+from cloudstead.kernel.shapes import Int32, Int64, Request, Response, Struct, Timestamp
 
 SERVICE = "ecs"
 
@@ -43,6 +43,8 @@ AcceleratorName: TypeAlias = Literal[
 ]
 AcceleratorType: TypeAlias = Literal["gpu", "fpga", "inference"]
 ApplicationProtocol: TypeAlias = Literal["http", "http2", "grpc"]
+AssignPublicIp: TypeAlias = Literal["ENABLED", "DISABLED"]
+AttestationPolicyStatus: TypeAlias = Literal["CONFIGURED"]
 AutoRepairActionsStatus: TypeAlias = Literal["ENABLED", "DISABLED"]
 BareMetal: TypeAlias = Literal["included", "required", "excluded"]
 BurstablePerformance: TypeAlias = Literal["included", "required", "excluded"]
@@ -59,20 +61,26 @@ CapacityReservationPreference: TypeAlias = Literal["RESERVATIONS_ONLY", "RESERVA
 ClusterField: TypeAlias = Literal["ATTACHMENTS", "CONFIGURATIONS", "SETTINGS", "STATISTICS", "TAGS"]
 ClusterSettingName: TypeAlias = Literal["containerInsights"]
 Compatibility: TypeAlias = Literal["EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES"]
+Connectivity: TypeAlias = Literal["CONNECTED", "DISCONNECTED"]
 ContainerCondition: TypeAlias = Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
 CpuManufacturer: TypeAlias = Literal["intel", "amd", "amazon-web-services"]
+DesiredStatus: TypeAlias = Literal["RUNNING", "PENDING", "STOPPED"]
 DeviceCgroupPermission: TypeAlias = Literal["read", "write", "mknod"]
+EBSResourceType: TypeAlias = Literal["volume"]
 EFSAuthorizationConfigIAM: TypeAlias = Literal["ENABLED", "DISABLED"]
 EFSTransitEncryption: TypeAlias = Literal["ENABLED", "DISABLED"]
 EnvironmentFileType: TypeAlias = Literal["s3"]
 ExecuteCommandLogging: TypeAlias = Literal["NONE", "DEFAULT", "OVERRIDE"]
 FirelensConfigurationType: TypeAlias = Literal["fluentd", "fluentbit"]
+HealthStatus: TypeAlias = Literal["HEALTHY", "UNHEALTHY", "UNKNOWN"]
 InstanceGeneration: TypeAlias = Literal["current", "previous"]
 IpcMode: TypeAlias = Literal["host", "task", "none"]
 IsolationMode: TypeAlias = Literal["SHARED", "ISOLATED_SANDBOX", "CONFIDENTIAL_SANDBOX"]
+LaunchType: TypeAlias = Literal["EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES"]
 LocalStorage: TypeAlias = Literal["included", "required", "excluded"]
 LocalStorageType: TypeAlias = Literal["hdd", "ssd"]
 LogDriver: TypeAlias = Literal["json-file", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "awsfirelens"]
+ManagedAgentName: TypeAlias = Literal["ExecuteCommandAgent"]
 ManagedDraining: TypeAlias = Literal["ENABLED", "DISABLED"]
 ManagedInstancesMonitoringOptions: TypeAlias = Literal["BASIC", "DETAILED"]
 ManagedScalingStatus: TypeAlias = Literal["ENABLED", "DISABLED"]
@@ -84,7 +92,10 @@ OSFamily: TypeAlias = Literal[
     "WINDOWS_SERVER_20H2_CORE", "LINUX"
 ]
 PidMode: TypeAlias = Literal["host", "task"]
+PlacementConstraintType: TypeAlias = Literal["distinctInstance", "memberOf"]
+PlacementStrategyType: TypeAlias = Literal["random", "spread", "binpack"]
 PropagateMITags: TypeAlias = Literal["CAPACITY_PROVIDER", "NONE"]
+PropagateTags: TypeAlias = Literal["TASK_DEFINITION", "SERVICE", "NONE"]
 ProxyConfigurationType: TypeAlias = Literal["APPMESH"]
 ResourceType: TypeAlias = Literal["GPU", "InferenceAccelerator", "NeuronDevice"]
 Scope: TypeAlias = Literal["task", "shared"]
@@ -99,6 +110,12 @@ TaskDefinitionFamilyStatus: TypeAlias = Literal["ACTIVE", "INACTIVE", "ALL"]
 TaskDefinitionField: TypeAlias = Literal["TAGS"]
 TaskDefinitionPlacementConstraintType: TypeAlias = Literal["memberOf"]
 TaskDefinitionStatus: TypeAlias = Literal["ACTIVE", "INACTIVE", "DELETE_IN_PROGRESS"]
+TaskField: TypeAlias = Literal["TAGS"]
+TaskFilesystemType: TypeAlias = Literal["ext3", "ext4", "xfs", "ntfs"]
+TaskStopCode: TypeAlias = Literal[
+    "TaskFailedToStart", "EssentialContainerExited", "UserInitiated", "ServiceSchedulerInitiated", "SpotInterruption", "TerminationNotice",
+    "InfrastructureHealth"
+]
 TransportProtocol: TypeAlias = Literal["tcp", "udp"]
 UlimitName: TypeAlias = Literal[
     "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending",
@@ -148,6 +165,12 @@ class AutoScalingGroupProviderUpdate(Struct, kw_only=True, rename="camel"):
     managed_scaling: ManagedScaling | None = None
     managed_termination_protection: ManagedTerminationProtection | None = None
     managed_draining: ManagedDraining | None = None
+
+
+class AwsVpcConfiguration(Struct, kw_only=True, rename="camel"):
+    subnets: list[str]
+    security_groups: list[str] | None = None
+    assign_public_ip: AssignPublicIp | None = None
 
 
 class BaselineEbsBandwidthMbpsRequest(Struct, kw_only=True):
@@ -216,6 +239,28 @@ class ClusterSetting(Struct, kw_only=True):
     value: str | None = None
 
 
+class Container(Struct, kw_only=True, rename="camel"):
+    container_arn: str | None = None
+    task_arn: str | None = None
+    name: str | None = None
+    image: str | None = None
+    image_digest: str | None = None
+    runtime_id: str | None = None
+    last_status: str | None = None
+    exit_code: Int32 | None = None
+    reason: str | None = None
+    network_bindings: list[NetworkBinding] | None = None
+    network_interfaces: list[NetworkInterface] | None = None
+    health_status: HealthStatus | None = None
+    managed_agents: list[ManagedAgent] | None = None
+    cpu: str | None = None
+    memory: str | None = None
+    memory_reservation: str | None = None
+    gpu_ids: list[str] | None = None
+    neuron_device_ids: list[str] | None = None
+    gpu_sharing_strategy: SharingStrategy | None = None
+
+
 class ContainerDefinition(Struct, kw_only=True, rename="camel"):
     name: str | None = None
     image: str | None = None
@@ -266,6 +311,17 @@ class ContainerDependency(Struct, kw_only=True, rename="camel"):
     condition: ContainerCondition
 
 
+class ContainerOverride(Struct, kw_only=True, rename="camel"):
+    name: str | None = None
+    command: list[str] | None = None
+    environment: list[KeyValuePair] | None = None
+    environment_files: list[EnvironmentFile] | None = None
+    cpu: Int32 | None = None
+    memory: Int32 | None = None
+    memory_reservation: Int32 | None = None
+    resource_requirements: list[ResourceRequirement] | None = None
+
+
 class ContainerRestartPolicy(Struct, kw_only=True, rename="camel"):
     enabled: bool
     ignored_exit_codes: list[Int32] | None = None
@@ -292,6 +348,12 @@ class DockerVolumeConfiguration(Struct, kw_only=True, rename="camel"):
     driver: str | None = None
     driver_opts: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+
+
+class EBSTagSpecification(Struct, kw_only=True, rename="camel"):
+    resource_type: EBSResourceType
+    tags: Tags | None = None
+    propagate_tags: PropagateTags | None = None
 
 
 class EFSAuthorizationConfig(Struct, kw_only=True, rename="camel"):
@@ -372,6 +434,11 @@ class HostVolumeProperties(Struct, kw_only=True, rename="camel"):
 class InferenceAccelerator(Struct, kw_only=True, rename="camel"):
     device_name: str
     device_type: str
+
+
+class InferenceAcceleratorOverride(Struct, kw_only=True, rename="camel"):
+    device_name: str | None = None
+    device_type: str | None = None
 
 
 class InfrastructureOptimization(Struct, kw_only=True, rename="camel"):
@@ -456,6 +523,13 @@ class LogConfiguration(Struct, kw_only=True, rename="camel"):
     secret_options: list[Secret] | None = None
 
 
+class ManagedAgent(Struct, kw_only=True, rename="camel"):
+    last_started_at: Timestamp | None = None
+    name: ManagedAgentName | None = None
+    reason: str | None = None
+    last_status: str | None = None
+
+
 class ManagedInstancesLocalStorageConfiguration(Struct, kw_only=True, rename="camel"):
     use_local_storage: bool | None = None
 
@@ -511,6 +585,25 @@ class NetworkBandwidthGbpsRequest(Struct, kw_only=True):
     max: float | None = None
 
 
+class NetworkBinding(Struct, kw_only=True, rename="camel"):
+    bind_ip: str | None = field(default=None, name="bindIP")
+    container_port: Int32 | None = None
+    host_port: Int32 | None = None
+    protocol: TransportProtocol | None = None
+    container_port_range: str | None = None
+    host_port_range: str | None = None
+
+
+class NetworkConfiguration(Struct, kw_only=True, rename="camel"):
+    awsvpc_configuration: AwsVpcConfiguration | None = None
+
+
+class NetworkInterface(Struct, kw_only=True, rename="camel"):
+    attachment_id: str | None = None
+    private_ipv4_address: str | None = None
+    ipv6_address: str | None = None
+
+
 class NetworkInterfaceCountRequest(Struct, kw_only=True):
     min: Int32 | None = None
     max: Int32 | None = None
@@ -519,6 +612,16 @@ class NetworkInterfaceCountRequest(Struct, kw_only=True):
 class NvidiaMpsAllocation(Struct, kw_only=True, rename="camel"):
     memory: NvidiaMpsAllocationMemoryInteger
     max_compute_percent: NvidiaMpsAllocationMaxComputePercentInteger | None = None
+
+
+class PlacementConstraint(Struct, kw_only=True):
+    type: PlacementConstraintType | None = None
+    expression: str | None = None
+
+
+class PlacementStrategy(Struct, kw_only=True):
+    type: PlacementStrategyType | None = None
+    field: str | None = None
 
 
 class PortMapping(Struct, kw_only=True, rename="camel"):
@@ -563,6 +666,12 @@ class Secret(Struct, kw_only=True, rename="camel"):
     value_from: str
 
 
+class Session(Struct, kw_only=True, rename="camel"):
+    session_id: str | None = None
+    stream_url: str | None = None
+    token_value: str | None = None
+
+
 class Setting(Struct, kw_only=True, rename="camel"):
     name: SettingName | None = None
     value: str | None = None
@@ -582,6 +691,47 @@ class SystemControl(Struct, kw_only=True):
 class Tag(Struct, kw_only=True):
     key: TagKey | None = None
     value: TagValue | None = None
+
+
+class Task(Struct, kw_only=True, rename="camel"):
+    attachments: list[Attachment] | None = None
+    attributes: list[Attribute] | None = None
+    availability_zone: str | None = None
+    capacity_provider_name: str | None = None
+    cluster_arn: str | None = None
+    connectivity: Connectivity | None = None
+    connectivity_at: Timestamp | None = None
+    container_instance_arn: str | None = None
+    containers: list[Container] | None = None
+    cpu: str | None = None
+    created_at: Timestamp | None = None
+    desired_status: str | None = None
+    enable_execute_command: bool | None = None
+    execution_stopped_at: Timestamp | None = None
+    group: str | None = None
+    health_status: HealthStatus | None = None
+    inference_accelerators: list[InferenceAccelerator] | None = None
+    last_status: str | None = None
+    launch_type: LaunchType | None = None
+    memory: str | None = None
+    overrides: TaskOverride | None = None
+    platform_version: str | None = None
+    platform_family: str | None = None
+    pull_started_at: Timestamp | None = None
+    pull_stopped_at: Timestamp | None = None
+    started_at: Timestamp | None = None
+    started_by: str | None = None
+    stop_code: TaskStopCode | None = None
+    stopped_at: Timestamp | None = None
+    stopped_reason: str | None = None
+    stopping_at: Timestamp | None = None
+    tags: Tags | None = None
+    task_arn: str | None = None
+    task_definition_arn: str | None = None
+    version: Int64 | None = None
+    ephemeral_storage: EphemeralStorage | None = None
+    fargate_ephemeral_storage: TaskEphemeralStorage | None = None
+    trusted_execution_summary: TrustedExecutionSummary | None = None
 
 
 class TaskDefinition(Struct, kw_only=True, rename="camel"):
@@ -619,6 +769,45 @@ class TaskDefinitionPlacementConstraint(Struct, kw_only=True):
     expression: str | None = None
 
 
+class TaskEphemeralStorage(Struct, kw_only=True, rename="camel"):
+    size_in_gi_b: Int32 | None = None
+    kms_key_id: str | None = None
+
+
+class TaskManagedEBSVolumeConfiguration(Struct, kw_only=True, rename="camel"):
+    encrypted: bool | None = None
+    kms_key_id: str | None = None
+    volume_type: str | None = None
+    size_in_gi_b: Int32 | None = None
+    snapshot_id: str | None = None
+    volume_initialization_rate: Int32 | None = None
+    iops: Int32 | None = None
+    throughput: Int32 | None = None
+    tag_specifications: list[EBSTagSpecification] | None = None
+    role_arn: str
+    termination_policy: TaskManagedEBSVolumeTerminationPolicy | None = None
+    filesystem_type: TaskFilesystemType | None = None
+
+
+class TaskManagedEBSVolumeTerminationPolicy(Struct, kw_only=True, rename="camel"):
+    delete_on_termination: bool
+
+
+class TaskOverride(Struct, kw_only=True, rename="camel"):
+    container_overrides: list[ContainerOverride] | None = None
+    cpu: str | None = None
+    inference_accelerator_overrides: list[InferenceAcceleratorOverride] | None = None
+    execution_role_arn: str | None = None
+    memory: str | None = None
+    task_role_arn: str | None = None
+    ephemeral_storage: EphemeralStorage | None = None
+
+
+class TaskVolumeConfiguration(Struct, kw_only=True):
+    name: str
+    managed_ebs_volume: TaskManagedEBSVolumeConfiguration | None = field(default=None, name="managedEBSVolume")
+
+
 class Tmpfs(Struct, kw_only=True, rename="camel"):
     container_path: str
     size: Int32
@@ -633,6 +822,11 @@ class TotalLocalStorageGBRequest(Struct, kw_only=True):
 class TrustedExecutionConfiguration(Struct, kw_only=True, rename="camel"):
     isolation_mode: IsolationMode
     attestation_policy: str | None = None
+
+
+class TrustedExecutionSummary(Struct, kw_only=True, rename="camel"):
+    isolation_mode: IsolationMode
+    attestation_policy_status: AttestationPolicyStatus | None = None
 
 
 class Ulimit(Struct, kw_only=True, rename="camel"):
@@ -806,6 +1000,39 @@ class DescribeTaskDefinitionResponse(Response, kw_only=True, rename="camel"):
     tags: Tags | None = None
 
 
+# DescribeTasks answers AccessDeniedException, ClientException, ClusterNotFoundException, InvalidParameterException, ServerException.
+class DescribeTasksRequest(Request, kw_only=True):
+    operation: ClassVar[str] = "ecs:DescribeTasks"
+    cluster: str | None = None
+    tasks: list[str]
+    include: list[TaskField] | None = None
+
+
+class DescribeTasksResponse(Response, kw_only=True):
+    tasks: list[Task] | None = None
+    failures: list[Failure] | None = None
+
+
+# ExecuteCommand answers AccessDeniedException, ClientException, ClusterNotFoundException, InvalidParameterException, ServerException,
+#     TargetNotConnectedException.
+class ExecuteCommandRequest(Request, kw_only=True):
+    operation: ClassVar[str] = "ecs:ExecuteCommand"
+    cluster: str | None = None
+    container: str | None = None
+    command: str
+    interactive: bool
+    task: str
+
+
+class ExecuteCommandResponse(Response, kw_only=True, rename="camel"):
+    cluster_arn: str | None = None
+    container_arn: str | None = None
+    container_name: str | None = None
+    interactive: bool | None = None
+    session: Session | None = None
+    task_arn: str | None = None
+
+
 # ListAccountSettings answers AccessDeniedException, ClientException, InvalidParameterException, ServerException.
 class ListAccountSettingsRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "ecs:ListAccountSettings"
@@ -873,6 +1100,27 @@ class ListTaskDefinitionsResponse(Response, kw_only=True, rename="camel"):
     next_token: str | None = None
 
 
+# ListTasks answers AccessDeniedException, ClientException, ClusterNotFoundException, InvalidParameterException, ServerException,
+#     ServiceNotFoundException.
+class ListTasksRequest(Request, kw_only=True, rename="camel"):
+    operation: ClassVar[str] = "ecs:ListTasks"
+    cluster: str | None = None
+    container_instance: str | None = None
+    family: str | None = None
+    next_token: str | None = None
+    max_results: Int32 | None = None
+    started_by: str | None = None
+    service_name: str | None = None
+    desired_status: DesiredStatus | None = None
+    launch_type: LaunchType | None = None
+    daemon_name: str | None = None
+
+
+class ListTasksResponse(Response, kw_only=True, rename="camel"):
+    task_arns: list[str] | None = None
+    next_token: str | None = None
+
+
 # PutAccountSetting answers AccessDeniedException, ClientException, InvalidParameterException, ServerException.
 class PutAccountSettingRequest(Request, kw_only=True, rename="camel"):
     operation: ClassVar[str] = "ecs:PutAccountSetting"
@@ -936,6 +1184,49 @@ class RegisterTaskDefinitionRequest(Request, kw_only=True, rename="camel"):
 class RegisterTaskDefinitionResponse(Response, kw_only=True, rename="camel"):
     task_definition: TaskDefinition | None = None
     tags: Tags | None = None
+
+
+# RunTask answers AccessDeniedException, BlockedException, ClientException, ClusterNotFoundException, ConflictException,
+#     InvalidParameterException, PlatformTaskDefinitionIncompatibilityException, PlatformUnknownException, ServerException,
+#     UnsupportedFeatureException.
+class RunTaskRequest(Request, kw_only=True, rename="camel"):
+    operation: ClassVar[str] = "ecs:RunTask"
+    capacity_provider_strategy: list[CapacityProviderStrategyItem] | None = None
+    cluster: str | None = None
+    count: Int32 | None = None
+    enable_ecs_managed_tags: bool | None = field(default=None, name="enableECSManagedTags")
+    enable_execute_command: bool | None = None
+    group: str | None = None
+    launch_type: LaunchType | None = None
+    network_configuration: NetworkConfiguration | None = None
+    overrides: TaskOverride | None = None
+    placement_constraints: list[PlacementConstraint] | None = None
+    placement_strategy: list[PlacementStrategy] | None = None
+    platform_version: str | None = None
+    propagate_tags: PropagateTags | None = None
+    reference_id: str | None = None
+    started_by: str | None = None
+    tags: Tags | None = None
+    task_definition: str
+    client_token: str | None = None
+    volume_configurations: list[TaskVolumeConfiguration] | None = None
+
+
+class RunTaskResponse(Response, kw_only=True):
+    tasks: list[Task] | None = None
+    failures: list[Failure] | None = None
+
+
+# StopTask answers AccessDeniedException, ClientException, ClusterNotFoundException, InvalidParameterException, ServerException.
+class StopTaskRequest(Request, kw_only=True):
+    operation: ClassVar[str] = "ecs:StopTask"
+    cluster: str | None = None
+    task: str
+    reason: str | None = None
+
+
+class StopTaskResponse(Response, kw_only=True):
+    task: Task | None = None
 
 
 # TagResource answers AccessDeniedException, ClientException, ClusterNotFoundException, InvalidParameterException, LimitExceededException,
@@ -1010,6 +1301,11 @@ class AccessDeniedException(ServiceError):
     shape = "AccessDeniedException"
 
 
+class BlockedException(ServiceError):
+    code = "BlockedException"
+    shape = "BlockedException"
+
+
 class ClientException(ServiceError):
     code = "ClientException"
     shape = "ClientException"
@@ -1040,6 +1336,12 @@ class ClusterNotFoundException(ServiceError):
     shape = "ClusterNotFoundException"
 
 
+class ConflictException(ServiceError):
+    code = "ConflictException"
+    shape = "ConflictException"
+    members = ("resource_ids",)
+
+
 class InvalidParameterException(ServiceError):
     code = "InvalidParameterException"
     shape = "InvalidParameterException"
@@ -1053,6 +1355,16 @@ class LimitExceededException(ServiceError):
 class NamespaceNotFoundException(ServiceError):
     code = "NamespaceNotFoundException"
     shape = "NamespaceNotFoundException"
+
+
+class PlatformTaskDefinitionIncompatibilityException(ServiceError):
+    code = "PlatformTaskDefinitionIncompatibilityException"
+    shape = "PlatformTaskDefinitionIncompatibilityException"
+
+
+class PlatformUnknownException(ServiceError):
+    code = "PlatformUnknownException"
+    shape = "PlatformUnknownException"
 
 
 class ResourceInUseException(ServiceError):
@@ -1070,6 +1382,16 @@ class ServerException(ServiceError):
     status = 500
     fault = "server"
     shape = "ServerException"
+
+
+class ServiceNotFoundException(ServiceError):
+    code = "ServiceNotFoundException"
+    shape = "ServiceNotFoundException"
+
+
+class TargetNotConnectedException(ServiceError):
+    code = "TargetNotConnectedException"
+    shape = "TargetNotConnectedException"
 
 
 class UnsupportedFeatureException(ServiceError):

@@ -21,6 +21,7 @@ from cloudstead.services.ecs.model import (
     TASK_DEFINITIONS,
     task_definition_key,
 )
+from cloudstead.services.ecs.tasks.model import TASKS
 
 
 def of(ctx: Context, kind: str, name: str) -> str:
@@ -82,6 +83,33 @@ def task_definitions(ctx: Context, request: Any) -> list[str]:
     return [_arn(ctx, "task-definition", text) for text in request.task_definitions]
 
 
+def run_task_definition(ctx: Context, request: Any) -> str:
+    """The revision that a request runs: the last active one where it names a family."""
+    family, _, revision = (name_of(ctx, "task-definition", request.task_definition) or "").partition(":")
+    if family and not revision:
+        entries = ctx.table(TASK_DEFINITIONS).entries((ctx.account, ctx.region, "ACTIVE", family), index="by_status", reverse=True)
+        return next((row.arn() for _, row in entries), of(ctx, "task-definition", family))
+    return _arn(ctx, "task-definition", request.task_definition)
+
+
+def task(ctx: Context, request: Any) -> str:
+    return task_arn(ctx, request.cluster, request.task)
+
+
+def command(ctx: Context, request: Any) -> list[str]:
+    """What a command is run in: a task, of a cluster."""
+    return [cluster(ctx, request), task(ctx, request)]
+
+
+def tasks(ctx: Context, request: Any) -> list[str]:
+    return [task_arn(ctx, request.cluster, text) for text in request.tasks]
+
+
+def task_arn(ctx: Context, cluster_text: str | None, text: str) -> str:
+    name = name_of(ctx, "cluster", cluster_text or DEFAULT_CLUSTER)
+    return text if text.startswith("arn:") else of(ctx, "task", f"{name}/{text}")
+
+
 def tagged(ctx: Context, request: Any) -> str:
     """Of the operations on the tags of anything."""
     return str(request.resource_arn)
@@ -103,6 +131,8 @@ def bearer(ctx: Context, text: str) -> tuple[Table[Any], Row | None] | None:
         return CLUSTERS, ctx.table(CLUSTERS).get((*here, arn.name))
     if arn.kind == "capacity-provider" and arn.name not in FARGATE:
         return CAPACITY_PROVIDERS, ctx.table(CAPACITY_PROVIDERS).get((*here, arn.name))
+    if arn.kind == "task":
+        return TASKS, ctx.table(TASKS).get((*here, *arn.name.split("/", 1)))
     family, _, revision = arn.name.rpartition(":")
     if arn.kind == "task-definition" and is_revision(revision):
         return TASK_DEFINITIONS, ctx.table(TASK_DEFINITIONS).get(task_definition_key(*here, family, int(revision)))
@@ -145,6 +175,18 @@ def task_definitions_tags(ctx: Context, request: Any) -> Mapping[str, str]:
     return _of_one(ctx, task_definitions(ctx, request))
 
 
+def run_task_tags(ctx: Context, request: Any) -> Mapping[str, str]:
+    return _tags(ctx, run_task_definition(ctx, request))
+
+
+def task_tags(ctx: Context, request: Any) -> Mapping[str, str]:
+    return _tags(ctx, task(ctx, request))
+
+
+def tasks_tags(ctx: Context, request: Any) -> Mapping[str, str]:
+    return _of_one(ctx, tasks(ctx, request))
+
+
 def tags_of_tagged(ctx: Context, request: Any) -> Mapping[str, str]:
     return _tags(ctx, request.resource_arn)
 
@@ -159,6 +201,18 @@ def of_tags(tags_of: TagsOf) -> Callable[[Context, Any], Mapping[str, ConditionV
         return {f"ecs:ResourceTag/{key}": value for key, value in tags_of(ctx, request).items()}
 
     return conditions
+
+
+def in_cluster(ctx: Context, request: Any) -> Mapping[str, ConditionValue]:
+    """`ecs:cluster`, and for what may be run, `ecs:enable-execute-command`."""
+    found: dict[str, ConditionValue] = {"ecs:cluster": cluster(ctx, request)}
+    if hasattr(request, "enable_execute_command"):
+        found["ecs:enable-execute-command"] = "true" if request.enable_execute_command else "false"
+    return found
+
+
+def command_conditions(ctx: Context, request: Any) -> Mapping[str, ConditionValue]:
+    return {**in_cluster(ctx, request), **({"ecs:container-name": str(request.container)} if request.container else {})}
 
 
 def cluster_capacity_conditions(ctx: Context, request: Any) -> Mapping[str, ConditionValue]:

@@ -1,11 +1,16 @@
-"""What is in a cluster, counted in the rows of what runs there. There are none yet: tasks, services and container instances come with their tables."""
+"""What is in a cluster, counted in the rows of what runs there. Services and container instances come with their tables."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import msgspec
 
 from cloudstead.kernel.context import Context
 from cloudstead.services.ecs.model import Cluster
+from cloudstead.services.ecs.tasks.model import TASKS
+
+_KINDS = {"EC2": "EC2", "FARGATE": "Fargate", "EXTERNAL": "External"}
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +31,15 @@ def of(ctx: Context, row: Cluster) -> Counts:
     Args:
         row: the cluster; what is in it has its key as the first parts of its own.
     """
-    return Counts()
+    running: Counter[str] = Counter()
+    pending: Counter[str] = Counter()
+    for task in ctx.table(TASKS).scan(row.key):
+        kind = _KINDS[task.launch_type]
+        if task.status == "RUNNING":
+            running[kind] += 1
+        elif task.status in ("PROVISIONING", "PENDING", "ACTIVATING"):
+            pending[kind] += 1
+    return Counts(running=dict(running), pending=dict(pending))
 
 
 def statistics(counts: Counts) -> list[tuple[str, str]]:

@@ -174,7 +174,6 @@ TASK_DEFINITIONS = Table(
 )
 ACCOUNT_SETTINGS = Table("ecs.account_settings", AccountSetting, key=lambda row: (row.account, row.region, row.principal, row.name))
 
-TABLES = (CLUSTERS, CAPACITY_PROVIDERS, FAMILIES, TASK_DEFINITIONS, ACCOUNT_SETTINGS)
 
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html
 quotas.declare(

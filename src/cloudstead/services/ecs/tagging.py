@@ -1,4 +1,4 @@
-"""Tags of clusters, capacity providers and task definitions, by ARN."""
+"""Tags of clusters, capacity providers, task definitions and tasks, by ARN."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cloudstead.kernel.operations import operation
 from cloudstead.kernel.store import Table
 from cloudstead.services.ecs import api, arns, checks
 from cloudstead.services.ecs.checks import TAG_RULES
+from cloudstead.services.ecs.tasks.model import TASKS
 
 
 def _bearer(ctx: Context, text: str) -> tuple[Table[Any], Any]:
@@ -27,7 +28,7 @@ def _bearer(ctx: Context, text: str) -> tuple[Table[Any], Any]:
         raise api.ClusterNotFoundException("Cluster not found.")
     if row is None:
         raise api.ResourceNotFoundException("The specified resource could not be found.")
-    if row.status != "ACTIVE":
+    if row.status == "STOPPED" if table is TASKS else row.status != "ACTIVE":
         checks.invalid("The specified resource is inactive. Specify an active resource and try again.")
     return table, row
 
