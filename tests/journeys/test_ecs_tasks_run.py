@@ -161,6 +161,23 @@ def test_a_task_reads_its_metadata_and_the_credentials_of_its_role(ground: Groun
     assert who["Arn"] == f"arn:aws:sts::000000000000:assumed-role/tasks/{arn.rpartition('/')[2]}"
 
 
+def test_values_come_from_parameters_secrets_and_files(ground: Ground) -> None:
+    ssm, secrets, s3 = (ground.client(name) for name in ("ssm", "secretsmanager", "s3"))
+    ssm.put_parameter(Name="/app/colour", Value="green", Type="SecureString")
+    secret = secrets.create_secret(Name="app", SecretString=json.dumps({"word": "open"}))["ARN"]
+    s3.create_bucket(Bucket="settings")
+    s3.put_object(Bucket="settings", Key="app.env", Body=b"# said\nSIZE=large\nCOLOUR=red\n")
+    named = [("COLOUR", "/app/colour"), ("WORD", f"{secret}:word::")]
+    main = ground.container(
+        "echo $COLOUR $WORD $SIZE",
+        secrets=[{"name": name, "valueFrom": value} for name, value in named],
+        environmentFiles=[{"type": "s3", "value": "arn:aws:s3:::settings/app.env"}],
+    )
+    arn = ground.launch(ground.register(main))
+    assert ground.ended(arn)["stopCode"] == "EssentialContainerExited", ground.task(arn)
+    assert ground.output(arn) == ["green open large"]
+
+
 def test_running_tasks_outlive_a_daemon_that_is_killed(ground: Ground) -> None:
     arn = ground.launch(ground.register(ground.container(f"echo before; {FOREVER}")))
     runtime = ground.runs(arn)["containers"][0]["runtimeId"]

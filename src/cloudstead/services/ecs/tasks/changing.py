@@ -28,8 +28,12 @@ def change(store: Store, key: tuple[str, ...], now: float, changes: dict[str, An
         return None
     if row.desired == "STOPPED" and changes.get("desired") == "STOPPED":
         return row
-    if row.desired == "STOPPED" and changes.get("status") in ("PENDING", "ACTIVATING", "RUNNING"):
-        return row
+    if row.desired == "STOPPED" and changes.get("status") in (
+        "PENDING",
+        "ACTIVATING",
+        "RUNNING",
+    ):  # it was on its way when the wish to stop came
+        changes = {name: value for name, value in changes.items() if name != "status"}
     with store.transaction() as tx:
         row = tx.update(TASKS, row, **changes)
         if any(name in changes for name in _TOLD):
