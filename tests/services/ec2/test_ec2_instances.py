@@ -22,6 +22,7 @@ from cloudstead.services.ec2.machine_boot import REBOOT, SCRIPT_PATH, script_of
 from cloudstead.services.ec2.machines import Seen, container_id
 from cloudstead.services.ec2.model import Instance
 from cloudstead.services.iam import api as iam
+from support import context_in, local_cloud
 
 
 def tell(folder: Path, story: Callable[[Site], Awaitable[None]], boots: Any = None) -> None:
@@ -332,3 +333,35 @@ def test_the_machine_is_given_its_script_and_the_key_that_was_named(tmp_path: Pa
         assert (await here.told(id)).image_id == WEB
 
     tell(tmp_path, story)
+
+
+def test_each_change_of_state_is_an_event(tmp_path: Path) -> None:
+    async def story(here: Site) -> None:
+        heard: list[tuple[str, str]] = []
+        here.ctx.cloud.bus.subscribe("test", lambda event: heard.append((event.detail_type, event.detail["state"])))
+        id = await here.one()
+        await here.ctx.call(api.TerminateInstancesRequest(instance_ids=[id]))
+        await here.until(id, "terminated")
+        await here.passes(1.0)
+        assert {kind for kind, _ in heard} == {"EC2 Instance State-change Notification"}
+        assert [state for _, state in heard] == ["pending", "running", "shutting-down", "terminated"]
+
+    tell(tmp_path, story)
+
+
+def test_without_an_engine_an_instance_is_terminated_and_says_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with local_cloud(tmp_path) as cloud:
+            ctx = context_in(cloud)
+            images = await ctx.call(api.DescribeImagesRequest(owners=["amazon"]))
+            asked = api.RunInstancesRequest(image_id=images.images[0].image_id, instance_type="t3.nano", min_count=1, max_count=1)
+            id = (await ctx.call(asked)).instances[0].instance_id
+            here = Site(ctx, SimulatedMachine(cloud.clock))
+            for _ in range(1000):
+                if (told := await here.told(id)).state == api.InstanceState(code=48, name="terminated"):
+                    break
+                await asyncio.sleep(0.02)
+            assert told.state_reason is not None
+            assert "--engine off" in (told.state_reason.message or "")
+
+    asyncio.run(main())
