@@ -198,6 +198,23 @@ async def test_a_log_group_that_is_missing_keeps_a_task_from_starting(tmp_path: 
         assert "failed to create Cloudwatch log stream: ResourceNotFoundException" in row.stopped_reason
 
 
+async def test_a_command_is_run_in_a_task_that_allows_it(tmp_path: Path) -> None:
+    async with ground(tmp_path) as g:
+        g.machine.programs["forever"] = Program()
+        await g.register(container())
+        allowed, other = await g.launch(enable_execute_command=True), await g.launch()
+        for task in (allowed, other):
+            assert (await g.status(task, "RUNNING")).status == "RUNNING"
+        opened = await g.ctx.call(api.ExecuteCommandRequest(task=str(allowed.task_arn), command="sh", interactive=True))
+        assert opened.session.stream_url.startswith("ws://")
+        assert opened.session.token_value
+        with pytest.raises(api.InvalidParameterException, match="execute command was not enabled"):
+            await g.ctx.call(api.ExecuteCommandRequest(task=str(other.task_arn), command="sh", interactive=True))
+        with pytest.raises(api.InvalidParameterException):
+            await g.ctx.call(api.ExecuteCommandRequest(task=str(allowed.task_arn), command="sh 'a", interactive=True))
+        await g.cloud.parts["ecs.sessions"].stop()
+
+
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
