@@ -220,7 +220,9 @@ def test_a_container_too_many_hops_away_gets_no_token() -> None:
     assert Service(hops=2).token()
 
 
-def test_the_sdk_reads_credentials_and_region() -> None:
+def test_the_sdk_reads_credentials_and_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED", raising=False)
+
     async def main() -> None:
         asker = Asker(instance=INSTANCE)
         server = Server(InstanceEndpoint(SystemClock(), SESSIONS, lambda ip: asker, lend))
