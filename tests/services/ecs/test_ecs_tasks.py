@@ -241,6 +241,15 @@ async def test_a_call_that_makes_no_sense_is_refused(tmp_path: Path, changes: di
         assert len(g.cloud.store.table(TASKS)) == 0
 
 
+async def test_what_nothing_acts_on_yet_is_refused_when_the_task_is_run(tmp_path: Path) -> None:
+    secret = "arn:aws:secretsmanager:us-east-1:000000000000:secret:registry-abcdef"
+    async with ground(tmp_path) as g:
+        await g.register(container(repository_credentials=api.RepositoryCredentials(credentials_parameter=secret)))
+        with pytest.raises(api.ClientException, match="repositoryCredentials"):
+            await g.launch()
+        assert len(g.cloud.store.table(TASKS)) == 0
+
+
 async def test_a_task_that_is_stopped_while_it_is_prepared_leaves_no_interface(tmp_path: Path) -> None:
     async with ground(tmp_path) as g:
         await g.register(container())

@@ -38,6 +38,7 @@ async def run_task(ctx: Context, request: api.RunTaskRequest) -> api.RunTaskResp
     cluster, definition = clusters.require(ctx, request.cluster), _definition(ctx, request.task_definition)
     providers = _providers(ctx, request, cluster, definition, count)
     _refuse_placement(request)
+    _refuse_in_definition(definition)
     _require_sane(request)
     overrides = _overrides(ctx, definition, request.overrides)
     _pass_roles(ctx, definition, overrides)
@@ -125,6 +126,15 @@ def _refuse_placement(request: api.RunTaskRequest) -> None:
         checks.invalid("Placement strategies are not supported with FARGATE launch type.")
     if request.volume_configurations:
         checks.unsupported("A volume that is configured at launch")
+
+
+def _refuse_in_definition(definition: TaskDefinition) -> None:
+    """What a task definition may say, and nothing acts on yet."""
+    for each in definition.definition.container_definitions:
+        if each.repository_credentials is not None:
+            checks.unsupported("Pulling with repositoryCredentials")
+        if each.log_configuration is not None and each.log_configuration.secret_options:
+            checks.unsupported("A log driver with secretOptions")
 
 
 def _require_sane(request: api.RunTaskRequest) -> None:
